@@ -1,0 +1,4 @@
+//! Measures what the kernels and the training reach.
+#![forbid(unsafe_code)]
+
+fn main() {}

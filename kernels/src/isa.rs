@@ -1,0 +1,175 @@
+//! Which instruction set the kernels use: what the CPU has, capped by `KERNELS_ISA`.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::error::KernelError;
+
+/// A level of vector instructions, ordered by preference.
+///
+/// `KERNELS_ISA=scalar|neon|avx2|avx512|amx` caps what is used (`amx`, the highest, caps nothing);
+/// `KERNELS_ENSURE_ISA=...` makes the absence of a level an error instead of a silent step down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Isa {
+    /// Plain Rust; runs everywhere.
+    Scalar,
+    /// 128-bit Advanced SIMD of aarch64.
+    Neon,
+    /// AVX2 with FMA (x86-64-v3).
+    Avx2,
+    /// AVX-512 F, BW, CD, DQ, VL (x86-64-v4).
+    Avx512,
+    /// AVX-512 and the AMX tile unit with bf16.
+    Amx,
+}
+
+impl Isa {
+    /// All levels, lowest first.
+    pub const ALL: [Self; 5] = [
+        Self::Scalar,
+        Self::Neon,
+        Self::Avx2,
+        Self::Avx512,
+        Self::Amx,
+    ];
+
+    /// The word used in `KERNELS_ISA` and in reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Scalar => "scalar",
+            Self::Neon => "neon",
+            Self::Avx2 => "avx2",
+            Self::Avx512 => "avx512",
+            Self::Amx => "amx",
+        }
+    }
+
+    /// Whether this CPU and operating system can run the level, and the crate has kernels for it.
+    pub fn is_supported(self) -> bool {
+        match self {
+            Self::Scalar => true,
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => pulp::x86::V3::try_new().is_some(),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 => pulp::x86::V4::try_new().is_some(),
+            #[cfg(target_arch = "aarch64")]
+            Self::Neon => pulp::aarch64::Neon::try_new().is_some(),
+            _ => false,
+        }
+    }
+}
+
+impl fmt::Display for Isa {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Isa {
+    type Err = ();
+
+    fn from_str(word: &str) -> Result<Self, ()> {
+        Self::ALL
+            .into_iter()
+            .find(|isa| isa.name() == word)
+            .ok_or(())
+    }
+}
+
+/// Chooses the level from what is supported and the values of the two environment variables.
+///
+/// # Errors
+/// [`KernelError::UnknownIsa`] for a word that names no level, [`KernelError::MissingIsa`] if the
+/// ensured level is not supported or lies above the cap.
+pub(crate) fn choose(
+    supported: impl Fn(Isa) -> bool,
+    cap: Option<&str>,
+    ensure: Option<&str>,
+) -> Result<Isa, KernelError> {
+    let parse = |variable, word: Option<&str>| match word {
+        None | Some("") => Ok(None),
+        Some(word) => word
+            .parse()
+            .map(Some)
+            .map_err(|()| KernelError::UnknownIsa {
+                variable,
+                value: word.to_owned(),
+            }),
+    };
+    let cap: Option<Isa> = parse("KERNELS_ISA", cap)?;
+    let ensure: Option<Isa> = parse("KERNELS_ENSURE_ISA", ensure)?;
+    let available = |isa: &Isa| cap.is_none_or(|cap| *isa <= cap) && supported(*isa);
+    let best = Isa::ALL
+        .into_iter()
+        .rev()
+        .find(available)
+        .unwrap_or(Isa::Scalar);
+    match ensure {
+        Some(wanted) if !available(&wanted) => Err(KernelError::MissingIsa { wanted, best }),
+        _ => Ok(best),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn x86_without_amx(isa: Isa) -> bool {
+        matches!(isa, Isa::Scalar | Isa::Avx2 | Isa::Avx512)
+    }
+
+    #[test]
+    fn takes_the_best_supported_level() {
+        assert_eq!(choose(x86_without_amx, None, None), Ok(Isa::Avx512));
+        assert_eq!(
+            choose(|isa| isa == Isa::Scalar, None, None),
+            Ok(Isa::Scalar)
+        );
+    }
+
+    #[test]
+    fn cap_lowers_and_never_raises() {
+        for (cap, chosen) in [
+            ("scalar", Isa::Scalar),
+            ("neon", Isa::Scalar),
+            ("avx2", Isa::Avx2),
+            ("avx512", Isa::Avx512),
+            ("amx", Isa::Avx512),
+            ("", Isa::Avx512),
+        ] {
+            assert_eq!(
+                choose(x86_without_amx, Some(cap), None),
+                Ok(chosen),
+                "{cap}"
+            );
+        }
+    }
+
+    #[test]
+    fn ensure_fails_when_absent_or_capped_away() {
+        assert_eq!(
+            choose(x86_without_amx, None, Some("avx512")),
+            Ok(Isa::Avx512)
+        );
+        assert_eq!(choose(x86_without_amx, None, Some("avx2")), Ok(Isa::Avx512));
+        for (cap, ensure, wanted, best) in [
+            (None, "amx", Isa::Amx, Isa::Avx512),
+            (Some("avx2"), "avx512", Isa::Avx512, Isa::Avx2),
+            (None, "neon", Isa::Neon, Isa::Avx512),
+        ] {
+            let got = choose(x86_without_amx, cap, Some(ensure));
+            assert_eq!(got, Err(KernelError::MissingIsa { wanted, best }));
+        }
+    }
+
+    #[test]
+    fn unknown_words_are_errors() {
+        let got = choose(x86_without_amx, Some("sse9"), None);
+        let expected = KernelError::UnknownIsa {
+            variable: "KERNELS_ISA",
+            value: "sse9".to_owned(),
+        };
+        assert_eq!(got, Err(expected));
+    }
+}

@@ -1,0 +1,21 @@
+//! SIMD routines for training neural networks on CPUs.
+
+mod activation;
+mod dispatch;
+mod epilogue;
+mod error;
+mod gemm;
+mod isa;
+mod ops;
+mod team;
+mod view;
+
+pub use activation::Activation;
+pub use dispatch::Kernels;
+pub use epilogue::Epilogue;
+pub use error::KernelError;
+pub use gemm::{Gemm, Workspace};
+pub use isa::Isa;
+pub use ops::{AdamRule, SgdRule, Targets};
+pub use team::{Team, with_team};
+pub use view::{MatMut, MatRef};

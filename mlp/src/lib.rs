@@ -1,0 +1,2 @@
+//! Trains multi-layer perceptrons on CPUs, fast.
+#![forbid(unsafe_code)]
