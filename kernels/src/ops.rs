@@ -192,11 +192,11 @@ impl Kernels {
         mut grad: Option<MatMut<'_>>,
         losses: &mut [f32],
     ) -> Result<(), KernelError> {
-        for i in 0..predictions.rows() {
-            losses[i] = 0.0;
+        for (i, loss) in losses.iter_mut().enumerate().take(predictions.rows()) {
+            *loss = 0.0;
             for j in 0..predictions.cols() {
                 let d = predictions.at(i, j) - targets.at(i, j);
-                losses[i] += d * d;
+                *loss += d * d;
                 if let Some(grad) = &mut grad {
                     *grad.at_mut(i, j) = 2.0 * scale * d;
                 }

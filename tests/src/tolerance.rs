@@ -1,0 +1,104 @@
+//! How far an f32 result may lie from the f64 one: bounds that follow from the roundings done, not
+//! from what was seen.
+//!
+//! One f32 operation gives `x (1 + d)` with `|d| <= u = 2^-24`. A value that passes through n
+//! operations is off by at most `n u / (1 - n u)` of itself, whatever the order of a sum
+//! (N. Higham, *Accuracy and Stability of Numerical Algorithms*, 2nd ed., lemma 3.1). None of this
+//! was measured first; a kernel that sums in blocks stays far below.
+
+use crate::activation::Activation;
+
+/// Unit roundoff of f32, 2^-24: half the distance from 1 to the next number.
+pub const U: f64 = f32::EPSILON as f64 / 2.0;
+
+/// Roundings of a term of C beyond those of its k products: a product passes through at most k + 1
+/// when it is summed (k fused multiply-adds; or one product and k - 1 sums; or a chain of kc and one
+/// sum for each of k / kc blocks), then one each for alpha, the sum with beta C, and the bias.
+const GEMM_EXTRA: usize = 4;
+
+/// Error of sigmoid or tanh in f32, in units of u of the result: 4 ULP at most.
+const ACTIVATION_UNITS: f64 = 8.0;
+
+/// `n u / (1 - n u)`
+///
+/// # Panics
+/// If there are so many operations that nothing is certain any more.
+pub fn gamma(operations: usize) -> f64 {
+    let nu = operations as f64 * U;
+    assert!(nu < 0.5, "{operations} operations");
+    nu / (1.0 - nu)
+}
+
+/// Bound for `alpha sum_p a_p b_p + beta c + bias`, where `magnitude` is the same sum of absolute
+/// values: `(k + 4) u magnitude`.
+pub fn gemm(k: usize, magnitude: f64) -> f64 {
+    gamma(k + GEMM_EXTRA) * magnitude
+}
+
+/// Bound for `y = act(s)`, where `s` is off by `error`.
+///
+/// The error of `s` grows by the largest slope; the function itself adds its own.
+pub fn activated(activation: Activation, y: f64, error: f64) -> f64 {
+    let own = match activation {
+        Activation::Identity | Activation::Relu => 0.0,
+        Activation::LeakyRelu(_) => 1.0,
+        Activation::Sigmoid | Activation::Tanh => ACTIVATION_UNITS,
+    };
+    activation.lipschitz() * error + own * U * (y.abs() + activation.lipschitz() * error)
+}
+
+/// Bound for `s act'(y)`, where `s` is off by `error` and `y` is exact.
+///
+/// The derivative is made in at most two operations on numbers up to 1, so it is off by 2 u at most;
+/// the product rounds once more.
+pub fn differentiated(activation: Activation, s: f64, y: f64, error: f64) -> f64 {
+    let own = match activation {
+        Activation::Identity | Activation::Relu => 0.0,
+        Activation::LeakyRelu(_) => 1.0,
+        Activation::Sigmoid | Activation::Tanh => 3.0,
+    };
+    activation.derivative(y).abs() * error * (1.0 + own * U) + own * U * (s.abs() + error)
+}
+
+/// Whether a result is as good as `expected` within `bound`, or is the same NaN or infinity.
+pub fn agrees(got: f32, expected: f64, bound: f64) -> bool {
+    if expected.is_nan() {
+        return got.is_nan();
+    }
+    f64::from(got) == expected || (f64::from(got) - expected).abs() <= bound
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_operation_is_half_an_epsilon() {
+        assert_eq!(U, 2f64.powi(-24));
+        assert!(gamma(1) >= U && gamma(1) < 1.000_001 * U);
+        assert!(gamma(1000) > 1000.0 * U);
+    }
+
+    #[test]
+    fn a_sum_in_f32_stays_below_its_bound_and_a_lost_product_does_not() {
+        let x: Vec<f32> = crate::values::Values::new(3).vec(2 * 784);
+        let pairs = || x.chunks(2).map(|p| (p[0], p[1]));
+        let got: f32 = pairs().map(|(a, b)| a * b).sum();
+        let exact: f64 = pairs().map(|(a, b)| f64::from(a) * f64::from(b)).sum();
+        let magnitude: f64 = pairs()
+            .map(|(a, b)| (f64::from(a) * f64::from(b)).abs())
+            .sum();
+        let bound = gemm(784, magnitude);
+        assert!(agrees(got, exact, bound));
+        let (a, b) = (f64::from(x[0]), f64::from(x[1]));
+        assert!(!agrees((exact - a * b) as f32, exact, bound), "{}", a * b);
+    }
+
+    #[test]
+    fn specials_agree_with_themselves_alone() {
+        assert!(agrees(f32::NAN, f64::NAN, 0.0) && !agrees(1.0, f64::NAN, 1e9));
+        assert!(agrees(f32::INFINITY, f64::INFINITY, 0.0));
+        assert!(!agrees(f32::NEG_INFINITY, f64::INFINITY, f64::MAX));
+        assert!(!agrees(f32::NAN, 1.0, f64::INFINITY));
+    }
+}

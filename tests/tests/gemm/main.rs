@@ -1,0 +1,10 @@
+//! GEMM of every instruction set against three loops in f64.
+
+mod case;
+mod epilogues;
+mod errors;
+mod laws;
+mod sizes;
+mod specials;
+mod storage;
+mod threads;

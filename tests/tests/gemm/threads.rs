@@ -1,0 +1,120 @@
+//! The same bits for any number of threads, and for a workspace that has been used before.
+
+use kernels::{Team, Workspace, with_team};
+use tests::activation::Activation;
+use tests::cases::check_each;
+use tests::layout::Storage;
+
+use crate::case::{Case, Post, available, run};
+
+fn cases() -> Vec<Case> {
+    let (rows, cols) = (Storage::Rows { pad: 0 }, Storage::Cols { pad: 0 });
+    let relu = Post::Activate {
+        bias: true,
+        activation: Activation::Relu,
+    };
+    let mut cases = Vec::new();
+    for shape in [
+        [1, 1, 1],
+        [3, 200, 5],
+        [200, 3, 5],
+        [5, 7, 2000],
+        [64, 256, 300],
+        [257, 129, 65],
+        [300, 310, 320],
+        [10, 1600, 40],
+    ] {
+        for (a, b) in [(rows, rows), (rows, cols), (cols, rows), (cols, cols)] {
+            let case = Case {
+                a,
+                b,
+                ..Case::new(shape)
+            };
+            cases.extend([
+                case,
+                Case { post: relu, ..case },
+                case.scaled(-2.5, 1.0),
+                Case { c: cols, ..case },
+            ]);
+        }
+    }
+    cases
+}
+
+#[test]
+fn any_number_of_threads_gives_the_same_bits() {
+    check_each(cases(), |case| {
+        let operands = case.operands();
+        for kernels in available() {
+            let solo = run(
+                case,
+                &operands,
+                kernels,
+                &mut Workspace::new(),
+                &Team::solo(),
+            )?;
+            for threads in [1, 2, 3, 8] {
+                let c = with_team(threads, |team| {
+                    run(case, &operands, kernels, &mut Workspace::new(), team)
+                })?;
+                if c.bits() != solo.bits() || c.broken_guard().is_some() {
+                    let isa = kernels.isa();
+                    return Err(format!("{isa}: {threads} threads differ from one"));
+                }
+            }
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn a_used_workspace_gives_the_same_bits() {
+    let all = available();
+    let mut used: Vec<_> = all.iter().map(|_| Workspace::new()).collect();
+    check_each(cases(), |case| {
+        let operands = case.operands();
+        for (kernels, used) in all.iter().zip(&mut used) {
+            let fresh = run(
+                case,
+                &operands,
+                kernels,
+                &mut Workspace::new(),
+                &Team::solo(),
+            )?;
+            for threads in [1, 3] {
+                for _ in 0..2 {
+                    let c = with_team(threads, |team| run(case, &operands, kernels, used, team))?;
+                    if c.bits() != fresh.bits() {
+                        let isa = kernels.isa();
+                        return Err(format!("{isa}: {threads} threads, reused workspace"));
+                    }
+                }
+            }
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn reserving_changes_no_bits() {
+    check_each(cases(), |case| {
+        let operands = case.operands();
+        let [m, n, k] = case.shape;
+        for kernels in available() {
+            let fresh = run(
+                case,
+                &operands,
+                kernels,
+                &mut Workspace::new(),
+                &Team::solo(),
+            )?;
+            let mut reserved = Workspace::new();
+            reserved.reserve(m, n, k, 2);
+            let c = with_team(2, |team| run(case, &operands, kernels, &mut reserved, team))?;
+            if c.bits() != fresh.bits() {
+                return Err(format!("{}: reserved workspace", kernels.isa()));
+            }
+        }
+        Ok(())
+    });
+}
