@@ -1,2 +1,9 @@
 //! Trains multi-layer perceptrons on CPUs, fast.
 #![forbid(unsafe_code)]
+
+mod data;
+mod init;
+mod rng;
+
+pub use data::{BatchBuffer, Batches, Data, DataError, Dataset, Fold, Scaler};
+pub use init::{Fan, Init};
