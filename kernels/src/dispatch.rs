@@ -1,20 +1,147 @@
 //! The kernels of one instruction set, chosen once.
+//!
+//! Every vector kernel is written once, as a [`WithSimd`] generic over the registers of an
+//! instruction set. [`VectorTable::of`] instantiates all of them for one [`Level`]; each [`Isa`] has
+//! one static [`Kernels`] with its table. A call through the table costs one indirect jump.
 
+use std::fmt;
 use std::sync::OnceLock;
 
+use pulp::{Simd, WithSimd};
+
+use crate::activation::Activation;
+use crate::elementwise;
 use crate::error::KernelError;
 use crate::isa::{self, Isa};
+
+/// An instruction set as a type: which registers it has, and how to get leave to use them.
+pub(crate) trait Level {
+    /// Proof that the instructions are there.
+    type Token: Simd;
+
+    /// Makes the proof out of nothing.
+    ///
+    /// # Safety
+    /// The CPU has to have the instruction set.
+    unsafe fn token() -> Self::Token;
+}
+
+struct Scalar;
+
+impl Level for Scalar {
+    type Token = pulp::Scalar;
+
+    unsafe fn token() -> Self::Token {
+        pulp::Scalar
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+struct Avx2;
+
+#[cfg(target_arch = "x86_64")]
+impl Level for Avx2 {
+    type Token = pulp::x86::V3;
+
+    unsafe fn token() -> Self::Token {
+        // SAFETY: the caller guarantees that the CPU has it.
+        unsafe { pulp::x86::V3::new_unchecked() }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+struct Avx512;
+
+#[cfg(target_arch = "x86_64")]
+impl Level for Avx512 {
+    type Token = pulp::x86::V4;
+
+    unsafe fn token() -> Self::Token {
+        // SAFETY: the caller guarantees that the CPU has it.
+        unsafe { pulp::x86::V4::new_unchecked() }
+    }
+}
+
+#[cfg(target_arch = "aarch64")]
+struct Neon;
+
+#[cfg(target_arch = "aarch64")]
+impl Level for Neon {
+    type Token = pulp::aarch64::Neon;
+
+    unsafe fn token() -> Self::Token {
+        // SAFETY: the caller guarantees that the CPU has it.
+        unsafe { pulp::aarch64::Neon::new_unchecked() }
+    }
+}
+
+/// Runs a kernel with the registers of a level; reached only through the table of that level.
+fn run<L: Level, K: WithSimd>(kernel: K) -> K::Output {
+    // SAFETY: `Kernels::for_isa` hands out the table of a level only after it saw that the CPU has
+    // its instructions, and nothing else calls the entries of a table.
+    let token = unsafe { L::token() };
+    token.vectorize(kernel)
+}
+
+/// One entry per vector operation, all of one instruction set. Callers have checked the shapes.
+pub(crate) struct VectorTable {
+    pub(crate) exp: fn(&[f32], &mut [f32]),
+    pub(crate) activation_forward: fn(Activation, &[f32], &mut [f32]),
+    pub(crate) activation_backward: fn(Activation, &[f32], &[f32], &mut [f32]),
+    pub(crate) axpy: fn(f32, &[f32], &mut [f32]),
+}
+
+impl VectorTable {
+    const fn of<L: Level>() -> Self {
+        Self {
+            exp: |x, y| run::<L, _>(elementwise::ExpForward { x, y }),
+            activation_forward: |activation, x, y| {
+                run::<L, _>(elementwise::ActivationForward { activation, x, y });
+            },
+            activation_backward: |activation, y, dy, dx| {
+                run::<L, _>(elementwise::ActivationBackward {
+                    activation,
+                    y,
+                    dy,
+                    dx,
+                });
+            },
+            axpy: |alpha, x, y| run::<L, _>(elementwise::Axpy { alpha, x, y }),
+        }
+    }
+}
 
 /// The routines of this crate for one instruction set.
 ///
 /// All operations are methods: [`Kernels::gemm`] and the vector operations. A value exists only for
 /// an instruction set that this CPU has.
-#[derive(Debug)]
 pub struct Kernels {
     isa: Isa,
+    pub(crate) vector: VectorTable,
 }
 
-static SCALAR: Kernels = Kernels { isa: Isa::Scalar };
+static SCALAR: Kernels = Kernels {
+    isa: Isa::Scalar,
+    vector: VectorTable::of::<Scalar>(),
+};
+
+#[cfg(target_arch = "x86_64")]
+static AVX2: Kernels = Kernels {
+    isa: Isa::Avx2,
+    vector: VectorTable::of::<Avx2>(),
+};
+
+#[cfg(target_arch = "x86_64")]
+static AVX512: Kernels = Kernels {
+    isa: Isa::Avx512,
+    vector: VectorTable::of::<Avx512>(),
+};
+
+#[cfg(target_arch = "aarch64")]
+static NEON: Kernels = Kernels {
+    isa: Isa::Neon,
+    vector: VectorTable::of::<Neon>(),
+};
 
 impl Kernels {
     /// The best kernels that this CPU and the environment (see [`Isa`]) allow, chosen at the first
@@ -40,13 +167,22 @@ impl Kernels {
     /// # Errors
     /// [`KernelError::MissingIsa`] if this CPU does not have it.
     pub fn for_isa(wanted: Isa) -> Result<&'static Self, KernelError> {
-        match wanted {
-            Isa::Scalar => Ok(&SCALAR),
-            _ => Err(KernelError::MissingIsa {
+        let kernels = match wanted {
+            Isa::Scalar => Some(&SCALAR),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2 => Some(&AVX2),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512 => Some(&AVX512),
+            #[cfg(target_arch = "aarch64")]
+            Isa::Neon => Some(&NEON),
+            _ => None,
+        };
+        kernels
+            .filter(|_| wanted.is_supported())
+            .ok_or_else(|| KernelError::MissingIsa {
                 wanted,
-                best: Isa::Scalar,
-            }),
-        }
+                best: isa::choose(Isa::is_supported, None, None).unwrap_or(Isa::Scalar),
+            })
     }
 
     /// The kernels of every instruction set up to [`Kernels::detect`]'s, lowest first: what a test
@@ -66,5 +202,11 @@ impl Kernels {
     /// The instruction set of these kernels.
     pub fn isa(&self) -> Isa {
         self.isa
+    }
+}
+
+impl fmt::Debug for Kernels {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Kernels({})", self.isa)
     }
 }

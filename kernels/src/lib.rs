@@ -2,10 +2,12 @@
 
 mod activation;
 mod dispatch;
+mod elementwise;
 mod epilogue;
 mod error;
 mod gemm;
 mod isa;
+mod math;
 mod ops;
 mod team;
 mod view;

@@ -49,9 +49,7 @@ impl Kernels {
     /// [`KernelError::Shape`] if the lengths differ.
     pub fn exp(&self, x: &[f32], y: &mut [f32]) -> Result<(), KernelError> {
         same_len("exp", x.len(), y.len())?;
-        for (y, x) in y.iter_mut().zip(x) {
-            *y = x.exp();
-        }
+        (self.vector.exp)(x, y);
         Ok(())
     }
 
@@ -66,21 +64,7 @@ impl Kernels {
         y: &mut [f32],
     ) -> Result<(), KernelError> {
         same_len("activation_forward", x.len(), y.len())?;
-        for (y, &x) in y.iter_mut().zip(x) {
-            *y = match activation {
-                Activation::Identity => x,
-                Activation::Relu => x.max(0.0),
-                Activation::LeakyRelu { negative_slope } => {
-                    if x > 0.0 {
-                        x
-                    } else {
-                        negative_slope * x
-                    }
-                }
-                Activation::Sigmoid => 1.0 / (1.0 + (-x).exp()),
-                Activation::Tanh => x.tanh(),
-            };
-        }
+        (self.vector.activation_forward)(activation, x, y);
         Ok(())
     }
 
@@ -97,22 +81,7 @@ impl Kernels {
     ) -> Result<(), KernelError> {
         same_len("activation_backward", y.len(), dy.len())?;
         same_len("activation_backward", y.len(), dx.len())?;
-        for ((dx, &y), &dy) in dx.iter_mut().zip(y).zip(dy) {
-            *dx = dy
-                * match activation {
-                    Activation::Identity => 1.0,
-                    Activation::Relu => f32::from(y > 0.0),
-                    Activation::LeakyRelu { negative_slope } => {
-                        if y > 0.0 {
-                            1.0
-                        } else {
-                            negative_slope
-                        }
-                    }
-                    Activation::Sigmoid => y * (1.0 - y),
-                    Activation::Tanh => 1.0 - y * y,
-                };
-        }
+        (self.vector.activation_backward)(activation, y, dy, dx);
         Ok(())
     }
 
@@ -238,9 +207,7 @@ impl Kernels {
     /// [`KernelError::Shape`] if the lengths differ.
     pub fn axpy(&self, alpha: f32, x: &[f32], y: &mut [f32]) -> Result<(), KernelError> {
         same_len("axpy", x.len(), y.len())?;
-        for (y, x) in y.iter_mut().zip(x) {
-            *y += alpha * x;
-        }
+        (self.vector.axpy)(alpha, x, y);
         Ok(())
     }
 

@@ -1,0 +1,228 @@
+//! Loops over slices that treat each element alone: activations and their gradients, exp, axpy,
+//! scaling.
+//!
+//! The functions on one register ([`activate`], [`derivative`]) are what the epilogues of the GEMM
+//! use, so that a fused layer gives the bits of an unfused one.
+
+use pulp::{Simd, WithSimd};
+
+use crate::activation::Activation;
+use crate::math;
+
+/// `act(x)` on one register.
+#[inline(always)]
+pub(crate) fn activate<S: Simd>(s: S, activation: Activation, x: S::f32s) -> S::f32s {
+    match activation {
+        Activation::Identity => x,
+        Activation::Relu => math::at_least(s, s.splat_f32s(0.0), x),
+        Activation::LeakyRelu { negative_slope } => {
+            let positive = s.greater_than_f32s(x, s.splat_f32s(0.0));
+            let scaled = s.mul_f32s(x, s.splat_f32s(negative_slope));
+            s.select_f32s(positive, x, scaled)
+        }
+        Activation::Sigmoid => math::sigmoid(s, x),
+        Activation::Tanh => math::tanh(s, x),
+    }
+}
+
+/// `act'(x)` on one register, taken from the output `y = act(x)`.
+#[inline(always)]
+pub(crate) fn derivative<S: Simd>(s: S, activation: Activation, y: S::f32s) -> S::f32s {
+    let one = s.splat_f32s(1.0);
+    let step = |left: f32| {
+        let positive = s.greater_than_f32s(y, s.splat_f32s(0.0));
+        s.select_f32s(positive, one, s.splat_f32s(left))
+    };
+    match activation {
+        Activation::Identity => one,
+        Activation::Relu => step(0.0),
+        Activation::LeakyRelu { negative_slope } => step(negative_slope),
+        Activation::Sigmoid => s.negate_mul_add_e_f32s(y, y, y),
+        Activation::Tanh => s.negate_mul_add_e_f32s(y, y, one),
+    }
+}
+
+/// A function of one element, given for a register of them.
+trait Unary: Copy {
+    fn on<S: Simd>(self, s: S, x: S::f32s) -> S::f32s;
+}
+
+/// A function of two elements, given for registers of them.
+trait Binary: Copy {
+    fn on<S: Simd>(self, s: S, a: S::f32s, b: S::f32s) -> S::f32s;
+}
+
+/// `y = f(x)`
+#[inline(always)]
+fn map<S: Simd>(s: S, f: impl Unary, x: &[f32], y: &mut [f32]) {
+    let (x, x_tail) = S::as_simd_f32s(x);
+    let (y, y_tail) = S::as_mut_simd_f32s(y);
+    for (y, &x) in y.iter_mut().zip(x) {
+        *y = f.on(s, x);
+    }
+    if !x_tail.is_empty() {
+        let last = f.on(s, s.partial_load_f32s(x_tail));
+        s.partial_store_f32s(y_tail, last);
+    }
+}
+
+/// `y = f(a, b)`
+#[inline(always)]
+fn map_two<S: Simd>(s: S, f: impl Binary, a: &[f32], b: &[f32], y: &mut [f32]) {
+    let (a, a_tail) = S::as_simd_f32s(a);
+    let (b, b_tail) = S::as_simd_f32s(b);
+    let (y, y_tail) = S::as_mut_simd_f32s(y);
+    for ((y, &a), &b) in y.iter_mut().zip(a).zip(b) {
+        *y = f.on(s, a, b);
+    }
+    if !a_tail.is_empty() {
+        let last = f.on(s, s.partial_load_f32s(a_tail), s.partial_load_f32s(b_tail));
+        s.partial_store_f32s(y_tail, last);
+    }
+}
+
+/// `y = f(x, y)`
+#[inline(always)]
+fn update<S: Simd>(s: S, f: impl Binary, x: &[f32], y: &mut [f32]) {
+    let (x, x_tail) = S::as_simd_f32s(x);
+    let (y, y_tail) = S::as_mut_simd_f32s(y);
+    for (y, &x) in y.iter_mut().zip(x) {
+        *y = f.on(s, x, *y);
+    }
+    if !x_tail.is_empty() {
+        let last = f.on(s, s.partial_load_f32s(x_tail), s.partial_load_f32s(y_tail));
+        s.partial_store_f32s(y_tail, last);
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Exp;
+
+impl Unary for Exp {
+    #[inline(always)]
+    fn on<S: Simd>(self, s: S, x: S::f32s) -> S::f32s {
+        math::exp(s, x)
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Activate(Activation);
+
+impl Unary for Activate {
+    #[inline(always)]
+    fn on<S: Simd>(self, s: S, x: S::f32s) -> S::f32s {
+        activate(s, self.0, x)
+    }
+}
+
+/// `(y, dy) -> dy * act'(x)`
+#[derive(Clone, Copy)]
+struct Gradient(Activation);
+
+impl Binary for Gradient {
+    #[inline(always)]
+    fn on<S: Simd>(self, s: S, y: S::f32s, dy: S::f32s) -> S::f32s {
+        s.mul_f32s(dy, derivative(s, self.0, y))
+    }
+}
+
+/// `(x, y) -> y + alpha x`
+#[derive(Clone, Copy)]
+struct AddScaled(f32);
+
+impl Binary for AddScaled {
+    #[inline(always)]
+    fn on<S: Simd>(self, s: S, x: S::f32s, y: S::f32s) -> S::f32s {
+        s.mul_add_e_f32s(s.splat_f32s(self.0), x, y)
+    }
+}
+
+/// `y = e^x`
+pub(crate) struct ExpForward<'a> {
+    pub(crate) x: &'a [f32],
+    pub(crate) y: &'a mut [f32],
+}
+
+impl WithSimd for ExpForward<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, s: S) {
+        map(s, Exp, self.x, self.y);
+    }
+}
+
+/// `y = act(x)`
+pub(crate) struct ActivationForward<'a> {
+    pub(crate) activation: Activation,
+    pub(crate) x: &'a [f32],
+    pub(crate) y: &'a mut [f32],
+}
+
+impl WithSimd for ActivationForward<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, s: S) {
+        let Self { activation, x, y } = self;
+        // One loop per activation, each with its formula alone.
+        match activation {
+            Activation::Identity => y.copy_from_slice(x),
+            Activation::Relu => map(s, Activate(Activation::Relu), x, y),
+            Activation::LeakyRelu { negative_slope } => {
+                map(s, Activate(Activation::LeakyRelu { negative_slope }), x, y);
+            }
+            Activation::Sigmoid => map(s, Activate(Activation::Sigmoid), x, y),
+            Activation::Tanh => map(s, Activate(Activation::Tanh), x, y),
+        }
+    }
+}
+
+/// `dx = dy * act'(x)`
+pub(crate) struct ActivationBackward<'a> {
+    pub(crate) activation: Activation,
+    pub(crate) y: &'a [f32],
+    pub(crate) dy: &'a [f32],
+    pub(crate) dx: &'a mut [f32],
+}
+
+impl WithSimd for ActivationBackward<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, s: S) {
+        let Self {
+            activation,
+            y,
+            dy,
+            dx,
+        } = self;
+        // One loop per activation, each with its formula alone.
+        match activation {
+            Activation::Identity => dx.copy_from_slice(dy),
+            Activation::Relu => map_two(s, Gradient(Activation::Relu), y, dy, dx),
+            Activation::LeakyRelu { negative_slope } => {
+                let gradient = Gradient(Activation::LeakyRelu { negative_slope });
+                map_two(s, gradient, y, dy, dx);
+            }
+            Activation::Sigmoid => map_two(s, Gradient(Activation::Sigmoid), y, dy, dx),
+            Activation::Tanh => map_two(s, Gradient(Activation::Tanh), y, dy, dx),
+        }
+    }
+}
+
+/// `y += alpha x`
+pub(crate) struct Axpy<'a> {
+    pub(crate) alpha: f32,
+    pub(crate) x: &'a [f32],
+    pub(crate) y: &'a mut [f32],
+}
+
+impl WithSimd for Axpy<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, s: S) {
+        update(s, AddScaled(self.alpha), self.x, self.y);
+    }
+}
