@@ -19,5 +19,5 @@ pub use error::KernelError;
 pub use gemm::{Gemm, Workspace};
 pub use isa::Isa;
 pub use ops::{AdamRule, SgdRule, Targets};
-pub use team::{Team, with_team};
+pub use team::{Team, TeamOptions, with_team};
 pub use view::{MatMut, MatRef};
