@@ -12,68 +12,9 @@ use pulp::{Simd, WithSimd};
 use crate::activation::Activation;
 use crate::elementwise;
 use crate::error::KernelError;
+use crate::gemm::GemmKernels;
 use crate::isa::{self, Isa};
-
-/// An instruction set as a type: which registers it has, and how to get leave to use them.
-pub(crate) trait Level {
-    /// Proof that the instructions are there.
-    type Token: Simd;
-
-    /// Makes the proof out of nothing.
-    ///
-    /// # Safety
-    /// The CPU has to have the instruction set.
-    unsafe fn token() -> Self::Token;
-}
-
-struct Scalar;
-
-impl Level for Scalar {
-    type Token = pulp::Scalar;
-
-    unsafe fn token() -> Self::Token {
-        pulp::Scalar
-    }
-}
-
-#[cfg(target_arch = "x86_64")]
-struct Avx2;
-
-#[cfg(target_arch = "x86_64")]
-impl Level for Avx2 {
-    type Token = pulp::x86::V3;
-
-    unsafe fn token() -> Self::Token {
-        // SAFETY: the caller guarantees that the CPU has it.
-        unsafe { pulp::x86::V3::new_unchecked() }
-    }
-}
-
-#[cfg(target_arch = "x86_64")]
-struct Avx512;
-
-#[cfg(target_arch = "x86_64")]
-impl Level for Avx512 {
-    type Token = pulp::x86::V4;
-
-    unsafe fn token() -> Self::Token {
-        // SAFETY: the caller guarantees that the CPU has it.
-        unsafe { pulp::x86::V4::new_unchecked() }
-    }
-}
-
-#[cfg(target_arch = "aarch64")]
-struct Neon;
-
-#[cfg(target_arch = "aarch64")]
-impl Level for Neon {
-    type Token = pulp::aarch64::Neon;
-
-    unsafe fn token() -> Self::Token {
-        // SAFETY: the caller guarantees that the CPU has it.
-        unsafe { pulp::aarch64::Neon::new_unchecked() }
-    }
-}
+use crate::level::{Level, Scalar};
 
 /// Runs a kernel with the registers of a level; reached only through the table of that level.
 fn run<L: Level, K: WithSimd>(kernel: K) -> K::Output {
@@ -118,29 +59,34 @@ impl VectorTable {
 pub struct Kernels {
     isa: Isa,
     pub(crate) vector: VectorTable,
+    pub(crate) gemm: &'static GemmKernels,
 }
 
 static SCALAR: Kernels = Kernels {
     isa: Isa::Scalar,
     vector: VectorTable::of::<Scalar>(),
+    gemm: GemmKernels::of(Isa::Scalar),
 };
 
 #[cfg(target_arch = "x86_64")]
 static AVX2: Kernels = Kernels {
     isa: Isa::Avx2,
-    vector: VectorTable::of::<Avx2>(),
+    vector: VectorTable::of::<crate::level::Avx2>(),
+    gemm: GemmKernels::of(Isa::Avx2),
 };
 
 #[cfg(target_arch = "x86_64")]
 static AVX512: Kernels = Kernels {
     isa: Isa::Avx512,
-    vector: VectorTable::of::<Avx512>(),
+    vector: VectorTable::of::<crate::level::Avx512>(),
+    gemm: GemmKernels::of(Isa::Avx512),
 };
 
 #[cfg(target_arch = "aarch64")]
 static NEON: Kernels = Kernels {
     isa: Isa::Neon,
-    vector: VectorTable::of::<Neon>(),
+    vector: VectorTable::of::<crate::level::Neon>(),
+    gemm: GemmKernels::of(Isa::Neon),
 };
 
 impl Kernels {

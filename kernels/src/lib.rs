@@ -7,6 +7,7 @@ mod epilogue;
 mod error;
 mod gemm;
 mod isa;
+mod level;
 mod math;
 mod ops;
 mod team;

@@ -1,0 +1,177 @@
+//! How a product is cut: panels, blocks, and which operands are packed.
+//!
+//! All of it follows from the shape, the strides and the kernels of the instruction set. Where the
+//! depth is cut changes the order of the sums and hence the bits; it depends on nothing else, never
+//! on the number of threads or the caches found.
+
+use super::tables::Kit;
+use super::vector::Element;
+
+/// A length cut in parts that differ by at most one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Split {
+    parts: usize,
+    base: usize,
+    extra: usize,
+}
+
+impl Split {
+    /// The fewest parts of at most `max`; one empty part for a length of 0.
+    pub(super) fn new(len: usize, max: usize) -> Self {
+        if len <= max {
+            return Self {
+                parts: 1,
+                base: len,
+                extra: 0,
+            };
+        }
+        let parts = len.div_ceil(max);
+        Self {
+            parts,
+            base: len / parts,
+            extra: len % parts,
+        }
+    }
+
+    pub(super) fn parts(self) -> usize {
+        self.parts
+    }
+
+    /// The longest part.
+    pub(super) fn longest(self) -> usize {
+        self.base + usize::from(self.extra > 0)
+    }
+
+    /// Where a part starts; the end of the last one for `part == parts`.
+    pub(super) fn start(self, part: usize) -> usize {
+        part * self.base + part.min(self.extra)
+    }
+
+    /// Length of a part.
+    pub(super) fn len(self, part: usize) -> usize {
+        self.base + usize::from(part < self.extra)
+    }
+}
+
+/// How one product is computed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Blocking {
+    /// Row panels, in rows.
+    pub(super) rows: Split,
+    /// Column panels, in registers.
+    pub(super) cols: Split,
+    /// Blocks of the depth.
+    pub(super) depth: Split,
+    /// Row panels in an A block (mc).
+    pub(super) row_panels: usize,
+    /// Column panels in a B block (nc).
+    pub(super) col_panels: usize,
+    pub(super) pack_a: bool,
+    pub(super) pack_b: bool,
+}
+
+/// Rows of an A block: 144 rows of 384 `f32` are 216 KiB, a fifth of the smaller L2 caches of today.
+const MC: usize = 144;
+/// Columns of a B block, in registers: 1536 columns of 384 `f32` on AVX-512 are 2.3 MiB, a share of
+/// L3.
+const NC: usize = 96;
+/// Depth of a block when an operand is packed: a B panel of 384 x 32 `f32` is 48 KiB, between L1
+/// and L2; C is read and written once per block.
+const KC: usize = 384;
+/// Depth of a block when nothing is packed: the operands are small, C is cheaper left in registers.
+const KC_DIRECT: usize = 1024;
+/// Accumulators needed to keep the FMA units busy: latency 4 on 2 ports, with some slack.
+const BUSY: usize = 10;
+
+impl Blocking {
+    /// The blocking of an `m x k` by `k x n` product; `b_unit`: the columns of B are contiguous.
+    pub(super) fn choose<T: Element>(
+        kit: &Kit<T>,
+        (m, n, k): (usize, usize, usize),
+        b_unit: bool,
+    ) -> Self {
+        let registers = n.div_ceil(kit.lanes);
+        let (nv, mr) = tile_size(kit, m, registers);
+        let (rows, cols) = (Split::new(m, mr), Split::new(registers, nv));
+        let pack_b = !b_unit || (rows.parts() >= 8 && n.saturating_mul(k) >= 64 * 1024);
+        let pack_a = pack_b && n > 128 && m.saturating_mul(n).saturating_mul(k) > 256 * 256 * 256;
+        let kc = if pack_a || pack_b { KC } else { KC_DIRECT };
+        Self {
+            rows,
+            cols,
+            depth: Split::new(k, kc),
+            row_panels: MC.div_ceil(rows.longest().max(1)),
+            col_panels: NC.div_ceil(cols.longest().max(1)),
+            pack_a,
+            pack_b,
+        }
+    }
+
+    /// Elements of the largest packed block of A, with one register to spare.
+    pub(super) fn packed_a(&self, lanes: usize) -> usize {
+        if !self.pack_a {
+            return 0;
+        }
+        self.row_panels.min(self.rows.parts()) * self.rows.longest() * self.depth.longest() + lanes
+    }
+
+    /// Elements of the largest packed block of B, with one register to spare.
+    pub(super) fn packed_b(&self, lanes: usize) -> usize {
+        if !self.pack_b {
+            return 0;
+        }
+        let panels = self.col_panels.min(self.cols.parts());
+        panels * self.cols.longest() * lanes * self.depth.longest() + lanes
+    }
+}
+
+/// Elements of packed blocks that no product of this shape exceeds, on any instruction set.
+pub(super) fn packed_bound((m, n, k): (usize, usize, usize)) -> usize {
+    /// Lanes of the widest register, and more rows or registers than any micro-tile has.
+    const LANES: usize = 16;
+    let depth = k.min(KC);
+    let rows = m.min(MC + LANES);
+    let cols = n.next_multiple_of(LANES).min((NC + LANES) * LANES);
+    (rows + cols) * depth + 2 * LANES
+}
+
+/// Width (in registers) and height of the micro-tile for C of `m` rows and `registers` across.
+///
+/// The count of multiply-adds is the same for all; what differs is how often a register of A or B
+/// is loaded, and the tiles too small to keep the units busy. Both are counted per step of the
+/// depth, in tenths of a multiply-add.
+fn tile_size<T>(kit: &Kit<T>, m: usize, registers: usize) -> (usize, usize) {
+    let cost = |nv: usize, mr: usize| {
+        let (rows, cols) = (m.div_ceil(mr), registers.div_ceil(nv));
+        let loads = m * cols + registers * rows;
+        let idle = (rows * cols * BUSY).saturating_sub(m * registers);
+        loads + 10 * idle
+    };
+    (1..=kit.families.len())
+        .map(|nv| (nv, kit.families[nv - 1].len()))
+        .min_by_key(|&(nv, mr)| cost(nv, mr))
+        .unwrap_or((1, 1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_cover_the_length_evenly() {
+        for len in 0..200 {
+            for max in 1..20 {
+                let split = Split::new(len, max);
+                let mut end = 0;
+                for part in 0..split.parts() {
+                    assert_eq!(split.start(part), end, "{len} by {max}");
+                    assert!(split.len(part) <= max && split.len(part) + 1 >= split.longest());
+                    end += split.len(part);
+                }
+                assert_eq!(end, len);
+                assert_eq!(split.start(split.parts()), len);
+                assert_eq!(split.parts(), len.div_ceil(max).max(1));
+            }
+        }
+    }
+}

@@ -1,0 +1,223 @@
+//! Loops `jr` and `ir`: the tiles of one block of C.
+
+use std::ops::Range;
+
+use super::blocking::Blocking;
+use super::microkernel::TileArgs;
+use super::tables::Kit;
+use super::vector::Element;
+
+/// What is done to a tile when its sums are complete.
+pub(super) trait Finish<T>: Copy + Sync {
+    /// Whether there is nothing to do.
+    fn is_store(&self) -> bool;
+
+    /// Applies it to a tile with contiguous columns.
+    ///
+    /// # Safety
+    /// The tile can be read and written, no one else touches it, and it lies in C.
+    unsafe fn finish(&self, tile: FinishedTile<T>);
+}
+
+/// A tile of C, and its place in C.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct FinishedTile<T> {
+    pub(super) c: *mut T,
+    pub(super) c_row: isize,
+    pub(super) row: usize,
+    pub(super) col: usize,
+    pub(super) rows: usize,
+    pub(super) cols: usize,
+}
+
+/// One panel of an operand: where it starts, and its strides across and along the depth.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Operand<T> {
+    pub(super) ptr: *const T,
+    pub(super) across: isize,
+    pub(super) along: isize,
+    /// Packed panels lie behind one another instead of beside one another.
+    pub(super) packed: bool,
+}
+
+impl<T> Operand<T> {
+    /// The panel that starts `start` elements across, is `width` wide, and follows `before` packed
+    /// elements per step of the depth.
+    fn panel(
+        &self,
+        start: usize,
+        before: usize,
+        width: usize,
+        k: usize,
+    ) -> (*const T, isize, isize) {
+        if self.packed {
+            (self.ptr.wrapping_add(before * k), 1, width as isize)
+        } else {
+            (
+                self.ptr.wrapping_offset(start as isize * self.across),
+                self.across,
+                self.along,
+            )
+        }
+    }
+}
+
+/// A block of the product: some row panels by some column panels by one block of the depth.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Block<'a, T: 'static> {
+    pub(super) kit: &'a Kit<T>,
+    pub(super) blocking: &'a Blocking,
+    /// Element (0, 0) of all of C and its strides.
+    pub(super) c: *mut T,
+    pub(super) c_row: isize,
+    pub(super) c_col: isize,
+    /// Columns of all of C.
+    pub(super) n: usize,
+    /// If not packed, starts at row (column) 0 of all of A (B), at the first depth of the block.
+    pub(super) a: Operand<T>,
+    pub(super) b: Operand<T>,
+    pub(super) k: usize,
+    pub(super) alpha: T,
+    pub(super) beta: T,
+    /// Whether the sums are complete after this block.
+    pub(super) last: bool,
+}
+
+/// Room for the largest tile of any kernel: 14 x 2 registers of 16 `f32`, 12 x 1 of 8 `f64` and so
+/// on.
+const TILE_ELEMENTS: usize = 512;
+
+impl<T: Element> Block<'_, T> {
+    /// Computes the tiles of the given panels.
+    ///
+    /// # Safety
+    /// The CPU has the kit's instruction set; A and B can be read as the strides say, packed ones
+    /// with the panels of `blocking` from the first of the ranges on; C can be written (and read,
+    /// unless `beta` is zero) and no one else touches the panels' part of it.
+    pub(super) unsafe fn run(
+        &self,
+        row_panels: Range<usize>,
+        col_panels: Range<usize>,
+        finish: impl Finish<T>,
+    ) {
+        let (rows, cols, lanes) = (self.blocking.rows, self.blocking.cols, self.kit.lanes);
+        let (first_row, first_col) = (rows.start(row_panels.start), cols.start(col_panels.start));
+        for jr in col_panels {
+            let (j, vectors) = (cols.start(jr) * lanes, cols.len(jr));
+            let width = (vectors * lanes).min(self.n - j);
+            let (b, _, b_depth) = self
+                .b
+                .panel(j, j - first_col * lanes, vectors * lanes, self.k);
+            let full = width == vectors * lanes || self.b.packed;
+            for ir in row_panels.clone() {
+                let (i, height) = (rows.start(ir), rows.len(ir));
+                let (a, a_row, a_depth) = self.a.panel(i, i - first_row, height, self.k);
+                let variants = &self.kit.families[vectors - 1][height - 1];
+                let tile = TileArgs {
+                    k: self.k,
+                    a,
+                    a_row,
+                    a_depth,
+                    b,
+                    b_depth,
+                    c: self.c,
+                    c_row: self.c_row,
+                    cols: width,
+                    alpha: self.alpha,
+                    beta: self.beta,
+                };
+                let kernel = variants[usize::from(!full)][usize::from(a_row == 1)];
+                let place = (i, j, height, width);
+                // SAFETY: the kernel is one of the kit's; the rest is this function's contract.
+                unsafe {
+                    if self.c_col == 1 {
+                        self.contiguous(kernel, tile, place, finish);
+                    } else {
+                        self.strided(kernel, tile, place, finish);
+                    }
+                }
+            }
+        }
+    }
+
+    /// A tile of a C with contiguous columns.
+    ///
+    /// # Safety
+    /// As [`Self::run`], for one tile.
+    #[inline(always)]
+    unsafe fn contiguous(
+        &self,
+        kernel: super::microkernel::TileFn<T>,
+        tile: TileArgs<T>,
+        (row, col, rows, cols): (usize, usize, usize, usize),
+        finish: impl Finish<T>,
+    ) {
+        let c = self
+            .c
+            .wrapping_offset(row as isize * self.c_row)
+            .wrapping_add(col);
+        // SAFETY: this function's contract.
+        unsafe {
+            kernel(&TileArgs { c, ..tile });
+            if self.last && !finish.is_store() {
+                finish.finish(FinishedTile {
+                    c,
+                    c_row: self.c_row,
+                    row,
+                    col,
+                    rows,
+                    cols,
+                });
+            }
+        }
+    }
+
+    /// A tile of a C of any strides, by way of a contiguous copy.
+    ///
+    /// # Safety
+    /// As [`Self::run`], for one tile.
+    #[cold]
+    #[inline(never)]
+    unsafe fn strided(
+        &self,
+        kernel: super::microkernel::TileFn<T>,
+        tile: TileArgs<T>,
+        (row, col, rows, cols): (usize, usize, usize, usize),
+        finish: impl Finish<T>,
+    ) {
+        assert!(rows * cols <= TILE_ELEMENTS);
+        let mut buffer = [T::ZERO; TILE_ELEMENTS];
+        let c = buffer.as_mut_ptr();
+        let place = |i: usize, j: usize| {
+            let (i, j) = ((row + i) as isize, (col + j) as isize);
+            self.c.wrapping_offset(i * self.c_row + j * self.c_col)
+        };
+        // SAFETY: this function's contract for C; the buffer holds the tile, as asserted.
+        unsafe {
+            if self.beta != T::ZERO {
+                for i in 0..rows {
+                    for j in 0..cols {
+                        *c.add(i * cols + j) = *place(i, j);
+                    }
+                }
+            }
+            let c_row = cols as isize;
+            kernel(&TileArgs { c, c_row, ..tile });
+            if self.last && !finish.is_store() {
+                finish.finish(FinishedTile {
+                    c,
+                    c_row,
+                    row,
+                    col,
+                    rows,
+                    cols,
+                });
+            }
+            for i in 0..rows {
+                for j in 0..cols {
+                    *place(i, j) = *c.add(i * cols + j);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! The micro-kernel: one tile of C, kept in registers while all of the depth goes by.
+//!
+//! ```text
+//! for p in 0..k:
+//!     b_0 .. b_nv   <- row p of the B panel, nv registers
+//!     for i in 0..mr:
+//!         x         <- a(i, p), broadcast
+//!         acc_i0 .. <- acc_ij + x b_j
+//! C tile <- alpha acc + beta C tile
+//! ```
+//!
+//! Each element of the sum is a single chain over p, in ascending order, so its bits do not depend
+//! on the size of the tile.
+
+use std::marker::PhantomData;
+
+use super::vector::{Element, Job, Lane, Level, Vector};
+
+/// One tile: where its operands are, and what to do with the sum.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct TileArgs<T> {
+    /// Depth.
+    pub(super) k: usize,
+    /// Element (0, 0) of the A panel, read one element at a time: by rows and depth.
+    pub(super) a: *const T,
+    pub(super) a_row: isize,
+    pub(super) a_depth: isize,
+    /// Element (0, 0) of the B panel; its columns are contiguous.
+    pub(super) b: *const T,
+    pub(super) b_depth: isize,
+    /// Element (0, 0) of the C tile; its columns are contiguous.
+    pub(super) c: *mut T,
+    pub(super) c_row: isize,
+    /// Columns of the tile: more than `(NV - 1) * LANES`, at most `NV * LANES`.
+    pub(super) cols: usize,
+    pub(super) alpha: T,
+    /// When zero, C is not read.
+    pub(super) beta: T,
+}
+
+/// A micro-kernel of one size.
+///
+/// # Safety
+/// The CPU has the kernel's instruction set; `a(i, p)` can be read for all rows of the kernel and
+/// p < k; `cols` elements can be read at each of the k rows of B, or all lanes of the kernel if it
+/// is a full one; `cols` elements can be written (and read, unless `beta` is zero) at each row of C,
+/// and no one else touches them.
+pub(super) type TileFn<T> = unsafe fn(&TileArgs<T>);
+
+/// The kernels of one height and width: `[last register partial][rows of A contiguous]`.
+pub(super) type Variants<T> = [[TileFn<T>; 2]; 2];
+
+/// The variants of an `MR x (NV * LANES)` micro-kernel.
+pub(super) const fn variants<L: Level, T: Lane, const MR: usize, const NV: usize>() -> Variants<T> {
+    [
+        [
+            L::run::<Tile<T, MR, NV, false, false>>,
+            L::run::<Tile<T, MR, NV, false, true>>,
+        ],
+        [
+            L::run::<Tile<T, MR, NV, true, false>>,
+            L::run::<Tile<T, MR, NV, true, true>>,
+        ],
+    ]
+}
+
+/// `MASKED`: the last register of a row is partial. `UNIT`: `a_row` is 1.
+struct Tile<T, const MR: usize, const NV: usize, const MASKED: bool, const UNIT: bool>(
+    PhantomData<T>,
+);
+
+impl<T: Lane, const MR: usize, const NV: usize, const MASKED: bool, const UNIT: bool> Job
+    for Tile<T, MR, NV, MASKED, UNIT>
+{
+    type Args = TileArgs<T>;
+
+    #[inline(always)]
+    unsafe fn run<L: Level>(t: &TileArgs<T>) {
+        // SAFETY: the contract of `TileFn`, kept by the macro-kernel.
+        unsafe { tile::<T::Of<L>, MR, NV, MASKED, UNIT>(t) }
+    }
+}
+
+#[inline(always)]
+unsafe fn tile<
+    V: Vector,
+    const MR: usize,
+    const NV: usize,
+    const MASKED: bool,
+    const UNIT: bool,
+>(
+    t: &TileArgs<V::Elem>,
+) {
+    debug_assert!(t.cols > (NV - 1) * V::LANES && t.cols <= NV * V::LANES);
+    debug_assert!(MASKED || t.cols == NV * V::LANES || t.b_depth == (NV * V::LANES) as isize);
+    debug_assert!(!UNIT || t.a_row == 1);
+    let a_row = if UNIT { 1 } else { t.a_row };
+    // SAFETY: the contract of `TileFn`: every element named below may be read or written, and the
+    // mask keeps the last register of each row to the columns of the tile.
+    unsafe {
+        let last = V::mask(t.cols - (NV - 1) * V::LANES);
+        for i in 0..MR {
+            V::prefetch(t.c.offset(i as isize * t.c_row));
+        }
+        let mut acc = [[V::zero(); NV]; MR];
+        let (mut a, mut b) = (t.a, t.b);
+        for _ in 0..t.k {
+            let mut row = [V::zero(); NV];
+            for (j, x) in row.iter_mut().enumerate() {
+                let at = b.add(j * V::LANES);
+                *x = if MASKED && j == NV - 1 {
+                    V::load_masked(last, at)
+                } else {
+                    V::load(at)
+                };
+            }
+            for (i, sums) in acc.iter_mut().enumerate() {
+                let x = V::splat(*a.offset(i as isize * a_row));
+                for (sum, &y) in sums.iter_mut().zip(&row) {
+                    *sum = x.mul_add(y, *sum);
+                }
+            }
+            a = a.offset(t.a_depth);
+            b = b.offset(t.b_depth);
+        }
+        if t.alpha != V::Elem::ONE {
+            let alpha = V::splat(t.alpha);
+            for sum in acc.iter_mut().flatten() {
+                *sum = sum.mul(alpha);
+            }
+        }
+        let partial = t.cols < NV * V::LANES;
+        let beta = V::splat(t.beta);
+        for (i, sums) in acc.iter().enumerate() {
+            let c = t.c.offset(i as isize * t.c_row);
+            for (j, &sum) in sums.iter().enumerate() {
+                let at = c.add(j * V::LANES);
+                if partial && j == NV - 1 {
+                    let old = |sum: V| match t.beta == V::Elem::ZERO {
+                        true => sum,
+                        false => beta.mul_add(V::load_masked(last, at), sum),
+                    };
+                    old(sum).store_masked(last, at);
+                } else if t.beta == V::Elem::ZERO {
+                    sum.store(at);
+                } else {
+                    beta.mul_add(V::load(at), sum).store(at);
+                }
+            }
+        }
+    }
+}

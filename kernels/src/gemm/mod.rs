@@ -1,0 +1,28 @@
+//! `C <- epilogue(alpha A B + beta C)`: the loops of BLIS around a register-tiled micro-kernel.
+//!
+//! ```text
+//! LOOP 5  jc  columns of C, nc at a time            driver
+//! LOOP 4  pc    depth, kc at a time; pack B         driver
+//! LOOP 3  ic      rows of C, mc at a time; pack A   driver
+//! LOOP 2  jr        column panels, nr wide          macrokernel
+//! LOOP 1  ir          row panels, mr high           macrokernel
+//!                       C tile += A panel B panel   microkernel
+//! ```
+//!
+//! F. Van Zee and R. van de Geijn, "BLIS: A Framework for Rapidly Instantiating BLAS
+//! Functionality", ACM TOMS 41 (2015). Which of the operands are packed, and how high and wide the
+//! panels are, follows from the shape, the strides and the instruction set (`blocking`).
+
+mod blocking;
+mod driver;
+mod finish;
+mod macrokernel;
+mod microkernel;
+mod pack;
+mod tables;
+mod vector;
+mod workspace;
+
+pub use driver::Gemm;
+pub(crate) use tables::GemmKernels;
+pub use workspace::Workspace;

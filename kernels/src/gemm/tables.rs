@@ -1,0 +1,135 @@
+//! Which micro-kernels an instruction set has: one family per number of registers across.
+//!
+//! A tile of `mr` rows and `nv` registers needs `mr * nv` accumulators, `nv` registers for a row of
+//! B and one for the broadcast of A. The families below are as high as the register file allows:
+//! 32 registers for AVX-512 and NEON, 16 for AVX2 and plain SSE2.
+
+use super::finish::{Finish, FinishArgs, FinishFn};
+use super::microkernel::{Variants, variants};
+use super::pack::{PackFn, pack_fn};
+use super::vector::{Lane, Level, Vector};
+use crate::isa::Isa;
+use crate::level;
+use pulp::Simd;
+
+/// All micro-kernels that are `nv` registers wide, by height: 1 row first.
+pub(super) type Family<T> = &'static [Variants<T>];
+
+/// What the driver needs to know of an instruction set for one element type.
+#[derive(Debug)]
+pub(super) struct Kit<T: 'static> {
+    /// Elements in a register.
+    pub(super) lanes: usize,
+    /// The family that is `nv` registers wide stands at `nv - 1`; wider families are lower.
+    pub(super) families: &'static [Family<T>],
+    /// Packs one micro-panel.
+    pub(super) pack: PackFn<T>,
+}
+
+/// The GEMM kernels of one instruction set.
+#[derive(Debug)]
+pub(crate) struct GemmKernels {
+    pub(super) f32: Kit<f32>,
+    pub(super) f64: Kit<f64>,
+    /// Applies an epilogue to a tile.
+    pub(super) finish: FinishFn,
+}
+
+impl GemmKernels {
+    /// The kernels of `isa`, which must be one the crate is compiled for.
+    pub(crate) const fn of(isa: Isa) -> &'static Self {
+        match isa {
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512 | Isa::Amx => &AVX512,
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2 => &AVX2,
+            #[cfg(target_arch = "aarch64")]
+            Isa::Neon => &NEON,
+            _ => &SCALAR,
+        }
+    }
+}
+
+/// Stamps the list of heights of one family.
+macro_rules! family {
+    ($level:ty, $elem:ty, $nv:literal: $($mr:literal)*) => {
+        &[$(variants::<$level, $elem, $mr, $nv>()),*]
+    };
+}
+
+/// Stamps the families for a register file of 32.
+macro_rules! families_of_32 {
+    ($level:ty, $elem:ty) => {
+        &[
+            family!($level, $elem, 1: 1 2 3 4 5 6 7 8 9 10 11 12 13 14),
+            family!($level, $elem, 2: 1 2 3 4 5 6 7 8 9 10 11 12 13 14),
+            family!($level, $elem, 3: 1 2 3 4 5 6 7 8),
+            family!($level, $elem, 4: 1 2 3 4 5 6),
+        ]
+    };
+}
+
+/// Stamps the families for a register file of 16.
+macro_rules! families_of_16 {
+    ($level:ty, $elem:ty) => {
+        &[
+            family!($level, $elem, 1: 1 2 3 4 5 6 7 8 9 10 11 12),
+            family!($level, $elem, 2: 1 2 3 4 5 6),
+            family!($level, $elem, 3: 1 2 3 4),
+        ]
+    };
+}
+
+const fn kit<L: Level, T: Lane>(families: &'static [Family<T>]) -> Kit<T> {
+    Kit {
+        lanes: <T::Of<L> as Vector>::LANES,
+        families,
+        pack: pack_fn::<L, T>(),
+    }
+}
+
+/// A [`FinishFn`] of one level.
+///
+/// # Safety
+/// As [`FinishFn`].
+unsafe fn finish<L: Level>(args: FinishArgs<'_>) {
+    // SAFETY: the caller vouches for the CPU.
+    let token = unsafe { L::token() };
+    token.vectorize(Finish(args));
+}
+
+#[cfg(target_arch = "x86_64")]
+static AVX512: GemmKernels = {
+    use level::Avx512;
+    GemmKernels {
+        f32: kit::<Avx512, f32>(families_of_32!(Avx512, f32)),
+        f64: kit::<Avx512, f64>(families_of_32!(Avx512, f64)),
+        finish: finish::<Avx512>,
+    }
+};
+
+#[cfg(target_arch = "x86_64")]
+static AVX2: GemmKernels = {
+    use level::Avx2;
+    GemmKernels {
+        f32: kit::<Avx2, f32>(families_of_16!(Avx2, f32)),
+        f64: kit::<Avx2, f64>(families_of_16!(Avx2, f64)),
+        finish: finish::<Avx2>,
+    }
+};
+
+#[cfg(target_arch = "aarch64")]
+static NEON: GemmKernels = {
+    use level::Neon;
+    GemmKernels {
+        f32: kit::<Neon, f32>(families_of_32!(Neon, f32)),
+        f64: kit::<Neon, f64>(families_of_32!(Neon, f64)),
+        finish: finish::<Neon>,
+    }
+};
+
+static SCALAR: GemmKernels = GemmKernels {
+    f32: kit::<level::Scalar, f32>(families_of_16!(level::Scalar, f32)),
+    f64: kit::<level::Scalar, f64>(families_of_16!(level::Scalar, f64)),
+    finish: finish::<level::Scalar>,
+};

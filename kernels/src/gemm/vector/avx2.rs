@@ -1,0 +1,186 @@
+//! 256-bit registers: 8 `f32` or 4 `f64`, masks as vectors of sign bits.
+//!
+//! The unsafe operations are intrinsics whose safety [`Vector`] hands to its callers.
+
+use std::arch::x86_64::*;
+
+use super::{Job, Level, Vector};
+use crate::level::Avx2;
+
+impl Level for Avx2 {
+    type F32 = __m256;
+    type F64 = __m256d;
+
+    #[target_feature(enable = "avx2,fma,bmi1,bmi2")]
+    unsafe fn run<J: Job>(args: &J::Args) {
+        // SAFETY: the caller of `Level::run` vouches for the CPU and for the job.
+        unsafe { J::run::<Self>(args) }
+    }
+}
+
+/// A window of `LANES` words into this, ending `n` words after its middle, selects the first `n`.
+static MASK_32: [i32; 16] = [-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0];
+static MASK_64: [i64; 8] = [-1, -1, -1, -1, 0, 0, 0, 0];
+
+impl Vector for __m256 {
+    type Elem = f32;
+    type Mask = __m256i;
+    const LANES: usize = 8;
+
+    #[inline(always)]
+    unsafe fn zero() -> Self {
+        // SAFETY: as `Vector` asks.
+        unsafe { _mm256_setzero_ps() }
+    }
+
+    #[inline(always)]
+    unsafe fn splat(x: f32) -> Self {
+        // SAFETY: as `Vector` asks.
+        unsafe { _mm256_set1_ps(x) }
+    }
+
+    #[inline(always)]
+    unsafe fn mul_add(self, b: Self, c: Self) -> Self {
+        // SAFETY: as `Vector` asks.
+        unsafe { _mm256_fmadd_ps(self, b, c) }
+    }
+
+    #[inline(always)]
+    unsafe fn mul(self, b: Self) -> Self {
+        // SAFETY: as `Vector` asks.
+        unsafe { _mm256_mul_ps(self, b) }
+    }
+
+    #[inline(always)]
+    unsafe fn load(p: *const f32) -> Self {
+        // SAFETY: as `Vector` asks.
+        unsafe { _mm256_loadu_ps(p) }
+    }
+
+    #[inline(always)]
+    unsafe fn store(self, p: *mut f32) {
+        // SAFETY: as `Vector` asks.
+        unsafe { _mm256_storeu_ps(p, self) }
+    }
+
+    #[inline(always)]
+    unsafe fn mask(n: usize) -> __m256i {
+        // SAFETY: `n <= 8`, so the window lies in the table.
+        unsafe { _mm256_loadu_si256(MASK_32.as_ptr().add(8 - n).cast()) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_masked(mask: __m256i, p: *const f32) -> Self {
+        // SAFETY: as `Vector` asks; lanes outside the mask are not touched.
+        unsafe { _mm256_maskload_ps(p, mask) }
+    }
+
+    #[inline(always)]
+    unsafe fn store_masked(self, mask: __m256i, p: *mut f32) {
+        // SAFETY: as `Vector` asks; lanes outside the mask are not touched.
+        unsafe { _mm256_maskstore_ps(p, mask, self) }
+    }
+
+    #[inline(always)]
+    unsafe fn prefetch(p: *const f32) {
+        // SAFETY: a prefetch touches nothing.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
+    }
+
+    /// Four columns at a time: rows q and 4 + q share a register, a 4 x 4 transpose inside the
+    /// 128-bit lanes finishes the job.
+    #[inline(always)]
+    unsafe fn transpose(src: *const f32, stride: isize, rows: usize, dst: *mut f32, ld: usize) {
+        // SAFETY: `Vector::transpose`'s caller vouches for every place read and written here.
+        unsafe {
+            let row = |r: usize| src.offset(r.min(rows - 1) as isize * stride);
+            for c in [0, 4] {
+                let pair = |q: usize| {
+                    let (lo, hi) = (row(q).add(c), row(4 + q).add(c));
+                    _mm256_insertf128_ps::<1>(
+                        _mm256_castps128_ps256(_mm_loadu_ps(lo)),
+                        _mm_loadu_ps(hi),
+                    )
+                };
+                let (t0, t1, t2, t3) = (pair(0), pair(1), pair(2), pair(3));
+                let (a, b) = (_mm256_unpacklo_ps(t0, t1), _mm256_unpacklo_ps(t2, t3));
+                let (e, f) = (_mm256_unpackhi_ps(t0, t1), _mm256_unpackhi_ps(t2, t3));
+                let columns = [
+                    _mm256_shuffle_ps::<0b01_00_01_00>(a, b),
+                    _mm256_shuffle_ps::<0b11_10_11_10>(a, b),
+                    _mm256_shuffle_ps::<0b01_00_01_00>(e, f),
+                    _mm256_shuffle_ps::<0b11_10_11_10>(e, f),
+                ];
+                for (i, column) in columns.into_iter().enumerate() {
+                    _mm256_storeu_ps(dst.add((c + i) * ld), column);
+                }
+            }
+        }
+    }
+}
+
+impl Vector for __m256d {
+    type Elem = f64;
+    type Mask = __m256i;
+    const LANES: usize = 4;
+
+    #[inline(always)]
+    unsafe fn zero() -> Self {
+        // SAFETY: as `Vector` asks.
+        unsafe { _mm256_setzero_pd() }
+    }
+
+    #[inline(always)]
+    unsafe fn splat(x: f64) -> Self {
+        // SAFETY: as `Vector` asks.
+        unsafe { _mm256_set1_pd(x) }
+    }
+
+    #[inline(always)]
+    unsafe fn mul_add(self, b: Self, c: Self) -> Self {
+        // SAFETY: as `Vector` asks.
+        unsafe { _mm256_fmadd_pd(self, b, c) }
+    }
+
+    #[inline(always)]
+    unsafe fn mul(self, b: Self) -> Self {
+        // SAFETY: as `Vector` asks.
+        unsafe { _mm256_mul_pd(self, b) }
+    }
+
+    #[inline(always)]
+    unsafe fn load(p: *const f64) -> Self {
+        // SAFETY: as `Vector` asks.
+        unsafe { _mm256_loadu_pd(p) }
+    }
+
+    #[inline(always)]
+    unsafe fn store(self, p: *mut f64) {
+        // SAFETY: as `Vector` asks.
+        unsafe { _mm256_storeu_pd(p, self) }
+    }
+
+    #[inline(always)]
+    unsafe fn mask(n: usize) -> __m256i {
+        // SAFETY: `n <= 4`, so the window lies in the table.
+        unsafe { _mm256_loadu_si256(MASK_64.as_ptr().add(4 - n).cast()) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_masked(mask: __m256i, p: *const f64) -> Self {
+        // SAFETY: as `Vector` asks; lanes outside the mask are not touched.
+        unsafe { _mm256_maskload_pd(p, mask) }
+    }
+
+    #[inline(always)]
+    unsafe fn store_masked(self, mask: __m256i, p: *mut f64) {
+        // SAFETY: as `Vector` asks; lanes outside the mask are not touched.
+        unsafe { _mm256_maskstore_pd(p, mask, self) }
+    }
+
+    #[inline(always)]
+    unsafe fn prefetch(p: *const f64) {
+        // SAFETY: a prefetch touches nothing.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
+    }
+}

@@ -1,0 +1,182 @@
+//! 512-bit registers: 16 `f32` or 8 `f64`, masks in their own registers.
+//!
+//! The unsafe operations are intrinsics whose safety [`Vector`] hands to its callers.
+
+use std::arch::x86_64::*;
+
+use super::{Job, Level, Vector};
+use crate::level::Avx512;
+
+impl Level for Avx512 {
+    type F32 = __m512;
+    type F64 = __m512d;
+
+    #[target_feature(enable = "avx512f,avx512bw,avx512cd,avx512dq,avx512vl,fma,avx2,bmi1,bmi2")]
+    unsafe fn run<J: Job>(args: &J::Args) {
+        // SAFETY: the caller of `Level::run` vouches for the CPU and for the job.
+        unsafe { J::run::<Self>(args) }
+    }
+}
+
+impl Vector for __m512 {
+    type Elem = f32;
+    type Mask = __mmask16;
+    const LANES: usize = 16;
+
+    #[inline(always)]
+    unsafe fn zero() -> Self {
+        // SAFETY: as `Vector` asks.
+        unsafe { _mm512_setzero_ps() }
+    }
+
+    #[inline(always)]
+    unsafe fn splat(x: f32) -> Self {
+        // SAFETY: as `Vector` asks.
+        unsafe { _mm512_set1_ps(x) }
+    }
+
+    #[inline(always)]
+    unsafe fn mul_add(self, b: Self, c: Self) -> Self {
+        // SAFETY: as `Vector` asks.
+        unsafe { _mm512_fmadd_ps(self, b, c) }
+    }
+
+    #[inline(always)]
+    unsafe fn mul(self, b: Self) -> Self {
+        // SAFETY: as `Vector` asks.
+        unsafe { _mm512_mul_ps(self, b) }
+    }
+
+    #[inline(always)]
+    unsafe fn load(p: *const f32) -> Self {
+        // SAFETY: as `Vector` asks.
+        unsafe { _mm512_loadu_ps(p) }
+    }
+
+    #[inline(always)]
+    unsafe fn store(self, p: *mut f32) {
+        // SAFETY: as `Vector` asks.
+        unsafe { _mm512_storeu_ps(p, self) }
+    }
+
+    #[inline(always)]
+    unsafe fn mask(n: usize) -> __mmask16 {
+        ((1_u32 << n) - 1) as __mmask16
+    }
+
+    #[inline(always)]
+    unsafe fn load_masked(mask: __mmask16, p: *const f32) -> Self {
+        // SAFETY: as `Vector` asks; lanes outside the mask are not touched.
+        unsafe { _mm512_maskz_loadu_ps(mask, p) }
+    }
+
+    #[inline(always)]
+    unsafe fn store_masked(self, mask: __mmask16, p: *mut f32) {
+        // SAFETY: as `Vector` asks; lanes outside the mask are not touched.
+        unsafe { _mm512_mask_storeu_ps(p, mask, self) }
+    }
+
+    #[inline(always)]
+    unsafe fn prefetch(p: *const f32) {
+        // SAFETY: a prefetch touches nothing.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
+    }
+
+    /// Four columns at a time: 128-bit loads put rows q, 4 + q, 8 + q, 12 + q in the lanes of one
+    /// register, so that a 4 x 4 transpose inside the lanes (8 shuffles) finishes the job; a whole
+    /// 16 x 16 transpose by shuffles alone takes twice as many.
+    #[inline(always)]
+    unsafe fn transpose(src: *const f32, stride: isize, rows: usize, dst: *mut f32, ld: usize) {
+        // SAFETY: `Vector::transpose`'s caller vouches for every place read and written here.
+        unsafe {
+            let row = |r: usize| src.offset(r.min(rows - 1) as isize * stride);
+            for c in (0..16).step_by(4) {
+                let quad = |q: usize| {
+                    let at = |r: usize| _mm_loadu_ps(row(r).add(c));
+                    let v = _mm512_castps128_ps512(at(q));
+                    let v = _mm512_mask_broadcast_f32x4(v, 0x00f0, at(4 + q));
+                    let v = _mm512_mask_broadcast_f32x4(v, 0x0f00, at(8 + q));
+                    _mm512_mask_broadcast_f32x4(v, 0xf000, at(12 + q))
+                };
+                let (t0, t1, t2, t3) = (quad(0), quad(1), quad(2), quad(3));
+                let pair = |lo, hi| (_mm512_castps_pd(lo), _mm512_castps_pd(hi));
+                let (a, b) = pair(_mm512_unpacklo_ps(t0, t1), _mm512_unpacklo_ps(t2, t3));
+                let (e, f) = pair(_mm512_unpackhi_ps(t0, t1), _mm512_unpackhi_ps(t2, t3));
+                let columns = [
+                    _mm512_unpacklo_pd(a, b),
+                    _mm512_unpackhi_pd(a, b),
+                    _mm512_unpacklo_pd(e, f),
+                    _mm512_unpackhi_pd(e, f),
+                ];
+                for (i, column) in columns.into_iter().enumerate() {
+                    _mm512_storeu_ps(dst.add((c + i) * ld), _mm512_castpd_ps(column));
+                }
+            }
+        }
+    }
+}
+
+impl Vector for __m512d {
+    type Elem = f64;
+    type Mask = __mmask8;
+    const LANES: usize = 8;
+
+    #[inline(always)]
+    unsafe fn zero() -> Self {
+        // SAFETY: as `Vector` asks.
+        unsafe { _mm512_setzero_pd() }
+    }
+
+    #[inline(always)]
+    unsafe fn splat(x: f64) -> Self {
+        // SAFETY: as `Vector` asks.
+        unsafe { _mm512_set1_pd(x) }
+    }
+
+    #[inline(always)]
+    unsafe fn mul_add(self, b: Self, c: Self) -> Self {
+        // SAFETY: as `Vector` asks.
+        unsafe { _mm512_fmadd_pd(self, b, c) }
+    }
+
+    #[inline(always)]
+    unsafe fn mul(self, b: Self) -> Self {
+        // SAFETY: as `Vector` asks.
+        unsafe { _mm512_mul_pd(self, b) }
+    }
+
+    #[inline(always)]
+    unsafe fn load(p: *const f64) -> Self {
+        // SAFETY: as `Vector` asks.
+        unsafe { _mm512_loadu_pd(p) }
+    }
+
+    #[inline(always)]
+    unsafe fn store(self, p: *mut f64) {
+        // SAFETY: as `Vector` asks.
+        unsafe { _mm512_storeu_pd(p, self) }
+    }
+
+    #[inline(always)]
+    unsafe fn mask(n: usize) -> __mmask8 {
+        ((1_u32 << n) - 1) as __mmask8
+    }
+
+    #[inline(always)]
+    unsafe fn load_masked(mask: __mmask8, p: *const f64) -> Self {
+        // SAFETY: as `Vector` asks; lanes outside the mask are not touched.
+        unsafe { _mm512_maskz_loadu_pd(mask, p) }
+    }
+
+    #[inline(always)]
+    unsafe fn store_masked(self, mask: __mmask8, p: *mut f64) {
+        // SAFETY: as `Vector` asks; lanes outside the mask are not touched.
+        unsafe { _mm512_mask_storeu_pd(p, mask, self) }
+    }
+
+    #[inline(always)]
+    unsafe fn prefetch(p: *const f64) {
+        // SAFETY: a prefetch touches nothing.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
+    }
+}

@@ -1,0 +1,135 @@
+//! One vector register as the GEMM sees it: the dozen operations that decide its speed.
+//!
+//! Everything else in this crate is written over `pulp`. The micro-kernel and packing are not,
+//! because masks, broadcasts, prefetches and in-register transposes decide there.
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+#[cfg(target_arch = "aarch64")]
+mod neon;
+mod portable;
+
+/// A floating-point type that matrices are made of.
+pub(crate) trait Element:
+    Copy
+    + PartialEq
+    + Send
+    + Sync
+    + std::fmt::Debug
+    + std::ops::Add<Output = Self>
+    + std::ops::Mul<Output = Self>
+    + 'static
+{
+    const ZERO: Self;
+    const ONE: Self;
+}
+
+impl Element for f32 {
+    const ZERO: Self = 0.0;
+    const ONE: Self = 1.0;
+}
+
+impl Element for f64 {
+    const ZERO: Self = 0.0;
+    const ONE: Self = 1.0;
+}
+
+/// A register of `LANES` elements.
+///
+/// # Safety
+/// Every function may only be called on a CPU that has the instruction set of the implementation,
+/// and inside a function compiled for it, or nothing is inlined. Pointers need the alignment of one
+/// element only.
+pub(crate) trait Vector: Copy {
+    type Elem: Element;
+    /// Selects the first lanes of a register.
+    type Mask: Copy;
+    const LANES: usize;
+
+    unsafe fn zero() -> Self;
+    unsafe fn splat(x: Self::Elem) -> Self;
+    /// `self * b + c`, rounded once where the instruction set can.
+    unsafe fn mul_add(self, b: Self, c: Self) -> Self;
+    unsafe fn mul(self, b: Self) -> Self;
+    /// # Safety
+    /// `LANES` elements can be read at `p`.
+    unsafe fn load(p: *const Self::Elem) -> Self;
+    /// # Safety
+    /// `LANES` elements can be written at `p`.
+    unsafe fn store(self, p: *mut Self::Elem);
+    /// The mask of the first `n <= LANES` lanes.
+    unsafe fn mask(n: usize) -> Self::Mask;
+    /// Loads the lanes of the mask, and zero in the others.
+    ///
+    /// # Safety
+    /// The lanes of the mask can be read at `p`; no others are touched.
+    unsafe fn load_masked(mask: Self::Mask, p: *const Self::Elem) -> Self;
+    /// # Safety
+    /// The lanes of the mask can be written at `p`; no others are touched.
+    unsafe fn store_masked(self, mask: Self::Mask, p: *mut Self::Elem);
+    /// Hints that the cache line of `p` is wanted soon; `p` may point anywhere.
+    unsafe fn prefetch(p: *const Self::Elem);
+
+    /// Transposes a `LANES x LANES` block: `dst[c * ld + r] = src(r)[c]` with
+    /// `src(r) = src + min(r, rows - 1) * stride`, rows of the result written in order of `c`.
+    ///
+    /// # Safety
+    /// `LANES` elements can be read at each `src(r)`; `LANES` can be written at each `dst + c * ld`.
+    #[inline(always)]
+    unsafe fn transpose(
+        src: *const Self::Elem,
+        stride: isize,
+        rows: usize,
+        dst: *mut Self::Elem,
+        ld: usize,
+    ) {
+        for c in 0..Self::LANES {
+            for r in 0..Self::LANES {
+                // SAFETY: the caller vouches for both places.
+                unsafe {
+                    *dst.add(c * ld + r) = *src.offset(r.min(rows - 1) as isize * stride).add(c);
+                }
+            }
+        }
+    }
+}
+
+/// The registers of an instruction set, and a way into code compiled for it.
+pub(crate) trait Level: crate::level::Level {
+    type F32: Vector<Elem = f32>;
+    type F64: Vector<Elem = f64>;
+    /// Runs a job in a function compiled for this instruction set; a pointer to `run::<J>` is what
+    /// the tables hold.
+    ///
+    /// # Safety
+    /// The CPU has the instruction set, and what the job asks of its arguments holds.
+    unsafe fn run<J: Job>(args: &J::Args);
+}
+
+/// Work to be compiled for an instruction set.
+pub(crate) trait Job {
+    /// What it works on.
+    type Args;
+
+    /// The work; implementations are `#[inline(always)]`, so that it is compiled inside
+    /// [`Level::run`].
+    ///
+    /// # Safety
+    /// What the implementation asks of its arguments, and to be called by [`Level::run`] alone.
+    unsafe fn run<L: Level>(args: &Self::Args);
+}
+
+/// Picks the register of a level that holds the elements `Self`.
+pub(crate) trait Lane: Element {
+    type Of<L: Level>: Vector<Elem = Self>;
+}
+
+impl Lane for f32 {
+    type Of<L: Level> = L::F32;
+}
+
+impl Lane for f64 {
+    type Of<L: Level> = L::F64;
+}

@@ -1,0 +1,87 @@
+//! Memory for packed operands, kept between calls.
+
+use super::blocking::packed_bound;
+use aligned_vec::{AVec, ConstAlign};
+
+/// Memory for packed operands: one slot per member of a team, grown when needed, kept between calls.
+///
+/// A call that fits what earlier calls needed does not allocate; [`Workspace::reserve`] makes the
+/// first one fit too.
+#[derive(Debug)]
+pub struct Workspace {
+    bytes: AVec<u8, ConstAlign<ALIGN>>,
+    slot_bytes: usize,
+}
+
+impl Default for Workspace {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// A page: no two slots share one, and panels start at cache lines.
+const ALIGN: usize = 4096;
+
+impl Workspace {
+    /// An empty workspace; the first call that needs memory allocates it.
+    pub fn new() -> Self {
+        Self {
+            bytes: AVec::new(ALIGN),
+            slot_bytes: 0,
+        }
+    }
+
+    /// Bytes held.
+    pub fn bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Makes room for a product of an `m x k` and a `k x n` matrix of f32 on `threads` threads, so
+    /// that the call itself does not allocate.
+    pub fn reserve(&mut self, m: usize, n: usize, k: usize, threads: usize) {
+        self.grow(threads, packed_bound((m, n, k)) * size_of::<f32>());
+    }
+
+    /// Makes room for `slots` slots of at least `bytes` bytes each.
+    pub(super) fn grow(&mut self, slots: usize, bytes: usize) {
+        let slot_bytes = bytes.next_multiple_of(ALIGN);
+        if slots * slot_bytes > self.bytes.len() {
+            // What was there has no meaning any more: do not copy it.
+            self.bytes.clear();
+            self.bytes.resize(slots * slot_bytes, 0);
+        }
+        self.slot_bytes = slot_bytes;
+    }
+
+    /// The slots, after [`Self::grow`].
+    pub(super) fn slots(&mut self) -> Slots {
+        Slots {
+            base: self.bytes.as_mut_ptr(),
+            slot_bytes: self.slot_bytes,
+        }
+    }
+}
+
+/// The slots of a workspace, to be shared with the members of a team.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Slots {
+    base: *mut u8,
+    slot_bytes: usize,
+}
+
+// SAFETY: `Slots::get` leaves it to its caller that a slot is used by one thread at a time.
+unsafe impl Send for Slots {}
+// SAFETY: as above.
+unsafe impl Sync for Slots {}
+
+impl Slots {
+    /// Start of a slot, aligned to a page.
+    ///
+    /// # Safety
+    /// `slot` is below the number of slots grown to, the workspace is borrowed for as long as the
+    /// pointer is used, and no one else uses this slot meanwhile.
+    pub(super) unsafe fn get<T>(self, slot: usize) -> *mut T {
+        // SAFETY: the slot lies in the buffer, says the caller.
+        unsafe { self.base.add(slot * self.slot_bytes).cast() }
+    }
+}
