@@ -1,6 +1,7 @@
 //! SIMD routines for training neural networks on CPUs.
 
 mod activation;
+mod cpu;
 mod dispatch;
 mod elementwise;
 mod epilogue;
@@ -10,10 +11,14 @@ mod isa;
 mod level;
 mod math;
 mod ops;
+#[cfg(feature = "probe")]
+#[doc(hidden)]
+pub mod probe;
 mod team;
 mod view;
 
 pub use activation::Activation;
+pub use cpu::{Cache, Caches, CpuInfo};
 pub use dispatch::Kernels;
 pub use epilogue::Epilogue;
 pub use error::KernelError;
