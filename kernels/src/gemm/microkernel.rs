@@ -81,6 +81,10 @@ impl<T: Lane, const MR: usize, const NV: usize, const MASKED: bool, const UNIT: 
     }
 }
 
+#[expect(
+    clippy::needless_range_loop,
+    reason = "iterators send the accumulators to memory"
+)]
 #[inline(always)]
 unsafe fn tile<
     V: Vector,
@@ -102,22 +106,23 @@ unsafe fn tile<
         for i in 0..MR {
             V::prefetch(t.c.offset(i as isize * t.c_row));
         }
+        // Plain index loops with constant bounds: what keeps the accumulators in registers.
         let mut acc = [[V::zero(); NV]; MR];
         let (mut a, mut b) = (t.a, t.b);
         for _ in 0..t.k {
             let mut row = [V::zero(); NV];
-            for (j, x) in row.iter_mut().enumerate() {
+            for j in 0..NV {
                 let at = b.add(j * V::LANES);
-                *x = if MASKED && j == NV - 1 {
+                row[j] = if MASKED && j == NV - 1 {
                     V::load_masked(last, at)
                 } else {
                     V::load(at)
                 };
             }
-            for (i, sums) in acc.iter_mut().enumerate() {
+            for i in 0..MR {
                 let x = V::splat(*a.offset(i as isize * a_row));
-                for (sum, &y) in sums.iter_mut().zip(&row) {
-                    *sum = x.mul_add(y, *sum);
+                for j in 0..NV {
+                    acc[i][j] = x.mul_add(row[j], acc[i][j]);
                 }
             }
             a = a.offset(t.a_depth);
@@ -125,26 +130,29 @@ unsafe fn tile<
         }
         if t.alpha != V::Elem::ONE {
             let alpha = V::splat(t.alpha);
-            for sum in acc.iter_mut().flatten() {
-                *sum = sum.mul(alpha);
+            for i in 0..MR {
+                for j in 0..NV {
+                    acc[i][j] = acc[i][j].mul(alpha);
+                }
             }
         }
         let partial = t.cols < NV * V::LANES;
         let beta = V::splat(t.beta);
-        for (i, sums) in acc.iter().enumerate() {
+        for i in 0..MR {
             let c = t.c.offset(i as isize * t.c_row);
-            for (j, &sum) in sums.iter().enumerate() {
+            for j in 0..NV {
                 let at = c.add(j * V::LANES);
+                let mut sum = acc[i][j];
                 if partial && j == NV - 1 {
-                    let old = |sum: V| match t.beta == V::Elem::ZERO {
-                        true => sum,
-                        false => beta.mul_add(V::load_masked(last, at), sum),
-                    };
-                    old(sum).store_masked(last, at);
-                } else if t.beta == V::Elem::ZERO {
-                    sum.store(at);
+                    if t.beta != V::Elem::ZERO {
+                        sum = beta.mul_add(V::load_masked(last, at), sum);
+                    }
+                    sum.store_masked(last, at);
                 } else {
-                    beta.mul_add(V::load(at), sum).store(at);
+                    if t.beta != V::Elem::ZERO {
+                        sum = beta.mul_add(V::load(at), sum);
+                    }
+                    sum.store(at);
                 }
             }
         }
