@@ -1,11 +1,77 @@
 //! Trains multi-layer perceptrons on CPUs, fast.
+//!
+//! ```
+//! use mlp::{Adam, Dataset, EarlyStopping, Mlp, TrainConfig};
+//!
+//! // Points in the plane: class 1 inside the unit circle, class 0 outside.
+//! let x: Vec<f32> = (0..800).map(|i| (i as f32 * 0.7).sin() * 1.6).collect();
+//! let y: Vec<u32> = x.chunks(2).map(|p| u32::from(p[0] * p[0] + p[1] * p[1] < 1.0)).collect();
+//! let (train, valid) = Dataset::classes(x, 2, y)?.split(0.75, 42)?;
+//!
+//! let mut net = Mlp::builder(2).dense(32).relu().dense(2).seed(42).build()?;
+//! let report = net.fit(&train, &TrainConfig::default()
+//!     .optimizer(Adam::new(1e-2)).batch_size(32).max_epochs(60)
+//!     .validation(&valid).early_stopping(EarlyStopping::patience(10).restore_best()))?;
+//! println!("{} after {} epochs: {:.4}", report.stop_reason, report.epochs, report.best_validation);
+//! let classes = net.predict(valid.inputs())?;
+//! # assert_eq!(classes.len(), 100);
+//! # assert!(net.evaluate(&valid)?.accuracy > Some(0.9), "{report}");
+//! # Ok::<(), mlp::MlpError>(())
+//! ```
+//!
+//! # How it works
+//!
+//! A description ([`Mlp::builder`]) becomes a graph, which is differentiated once, when the network is
+//! built. For each batch size the graph becomes a plan ([`Mlp::plan`]): a straight list of kernel calls
+//! over one arena, activations and their derivatives fused into the matrix products next to them. A
+//! training step walks the list and decides nothing; after the first epoch nothing is allocated.
+//!
+//! # Conventions
+//!
+//! - Samples are rows. A weight is outputs x inputs, as in PyTorch: `y = x W^T + b`.
+//! - The loss belongs to the network ([`Loss`]); it is a mean over the batch, and so are gradients.
+//! - Results are the same, bit for bit, for any number of threads; another instruction set or another
+//!   batch size may round differently.
+//! - What a user supplies is checked where it comes in; [`MlpError`] says what was expected, what came,
+//!   and where.
 #![forbid(unsafe_code)]
 
+mod config;
 mod data;
+mod error;
+mod evaluate;
+mod graph;
 mod init;
+mod layers;
+mod loss;
+mod matrix;
+mod model;
+mod network;
+mod optimizer;
+mod params;
+mod plan;
+mod report;
 mod rng;
+mod run;
+mod spec;
+mod train;
+mod trainer;
 
+#[cfg(test)]
+mod tests;
+
+pub use kernels::{Activation, Isa, KernelError, MatMut, MatRef, Targets, Team, with_team};
+
+pub use config::{EarlyStopping, TrainConfig};
 pub use data::{BatchBuffer, Batches, Data, DataError, Dataset, Fold, Scaler};
 #[cfg(feature = "files")]
 pub use data::{Column, CsvReader, FileError};
+pub use error::MlpError;
 pub use init::{Fan, Init};
+pub use matrix::Matrix;
+pub use model::{Mlp, PredictWorkspace, Snapshot};
+pub use optimizer::{Adam, Optimizer, Sgd};
+pub use plan::Plan;
+pub use report::{EpochReport, Evaluation, Report, StopReason};
+pub use spec::{LayerSpec, Loss, MlpBuilder, Spec};
+pub use trainer::Trainer;

@@ -21,5 +21,6 @@ pub use error::DataError;
 #[cfg(feature = "files")]
 pub use file::FileError;
 pub use samples::Data;
+pub(crate) use samples::check_matrix;
 pub use scaler::Scaler;
 pub use split::Fold;

@@ -96,7 +96,7 @@ impl<'a> Data<'a> {
 }
 
 /// Sees that a matrix has elements, and that all are finite.
-fn check_matrix(what: &'static str, x: MatRef<'_>) -> Result<(), DataError> {
+pub(crate) fn check_matrix(what: &'static str, x: MatRef<'_>) -> Result<(), DataError> {
     let (rows, cols) = (x.rows(), x.cols());
     if rows == 0 || cols == 0 {
         return Err(DataError::Empty { what, rows, cols });

@@ -1,0 +1,217 @@
+//! How to train: settings with defaults, checked when a training begins.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::ops::ControlFlow;
+
+use crate::data::Data;
+use crate::error::MlpError;
+use crate::optimizer::Optimizer;
+use crate::report::EpochReport;
+
+/// Rows of a batch unless said otherwise: the middle of the range 32 to 256 that usually works.
+const DEFAULT_BATCH_SIZE: usize = 128;
+
+/// Epochs unless said otherwise.
+const DEFAULT_MAX_EPOCHS: usize = 20;
+
+/// Ends a training when the validation loss no longer falls.
+///
+/// An epoch counts as better if its validation loss is below the best so far by more than
+/// `min_delta`. After `patience` epochs in a row that are not, the training ends.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[must_use]
+pub struct EarlyStopping {
+    pub(crate) patience: usize,
+    pub(crate) min_delta: f32,
+    pub(crate) restore_best: bool,
+}
+
+impl EarlyStopping {
+    /// Ends the training after `patience` epochs in a row without a better validation loss; at
+    /// least 1.
+    pub fn patience(patience: usize) -> Self {
+        Self {
+            patience,
+            min_delta: 0.0,
+            restore_best: false,
+        }
+    }
+
+    /// By how much the loss has to fall for an epoch to count as better; 0 unless said otherwise.
+    pub fn min_delta(mut self, min_delta: f32) -> Self {
+        self.min_delta = min_delta;
+        self
+    }
+
+    /// Ends with the parameters of the best epoch instead of those of the last, whatever ends the
+    /// training.
+    pub fn restore_best(mut self) -> Self {
+        self.restore_best = true;
+        self
+    }
+}
+
+/// What is called after each epoch.
+type Callback<'a> = Box<dyn FnMut(&EpochReport) -> ControlFlow<()> + 'a>;
+
+/// How to train: optimiser, batches, epochs, stopping.
+///
+/// ```
+/// use mlp::{Sgd, TrainConfig};
+/// let config = TrainConfig::default()
+///     .optimizer(Sgd::new(0.1).momentum(0.9))
+///     .batch_size(32)
+///     .max_epochs(50);
+/// ```
+#[must_use]
+pub struct TrainConfig<'a> {
+    pub(crate) optimizer: Optimizer,
+    pub(crate) batch_size: usize,
+    pub(crate) max_epochs: usize,
+    pub(crate) shuffle: bool,
+    pub(crate) seed: Option<u64>,
+    pub(crate) threads: usize,
+    pub(crate) validation: Option<Data<'a>>,
+    pub(crate) early_stopping: Option<EarlyStopping>,
+    pub(crate) on_epoch: Option<RefCell<Callback<'a>>>,
+}
+
+impl Default for TrainConfig<'_> {
+    /// Adam with learning rate 0.001, shuffled batches of 128, 20 epochs, all threads, no validation.
+    fn default() -> Self {
+        Self {
+            optimizer: Optimizer::default(),
+            batch_size: DEFAULT_BATCH_SIZE,
+            max_epochs: DEFAULT_MAX_EPOCHS,
+            shuffle: true,
+            seed: None,
+            threads: 0,
+            validation: None,
+            early_stopping: None,
+            on_epoch: None,
+        }
+    }
+}
+
+impl<'a> TrainConfig<'a> {
+    /// The optimiser: [`Sgd`](crate::Sgd) or [`Adam`](crate::Adam).
+    pub fn optimizer(mut self, optimizer: impl Into<Optimizer>) -> Self {
+        self.optimizer = optimizer.into();
+        self
+    }
+
+    /// Samples of a step: at least 1. If there are fewer samples than that, all of them are one batch.
+    ///
+    /// The last batch of an epoch may be smaller.
+    pub fn batch_size(mut self, batch_size: usize) -> Self {
+        self.batch_size = batch_size;
+        self
+    }
+
+    /// The most epochs: passes over the data; at least 1.
+    pub fn max_epochs(mut self, max_epochs: usize) -> Self {
+        self.max_epochs = max_epochs;
+        self
+    }
+
+    /// Whether each epoch visits the samples in an order of its own (the default) or in theirs.
+    pub fn shuffle(mut self, shuffle: bool) -> Self {
+        self.shuffle = shuffle;
+        self
+    }
+
+    /// Seed of the orders of the samples; that of the network unless said otherwise.
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = Some(seed);
+        self
+    }
+
+    /// The most threads; 0, the default, stands for all of the current rayon pool.
+    ///
+    /// The result is the same, bit for bit, for any number.
+    pub fn threads(mut self, threads: usize) -> Self {
+        self.threads = threads;
+        self
+    }
+
+    /// Data to evaluate the network on after each epoch.
+    pub fn validation(mut self, data: impl Into<Data<'a>>) -> Self {
+        self.validation = Some(data.into());
+        self
+    }
+
+    /// Ends the training when the validation loss no longer falls; needs validation data.
+    pub fn early_stopping(mut self, early_stopping: EarlyStopping) -> Self {
+        self.early_stopping = Some(early_stopping);
+        self
+    }
+
+    /// Calls a function after each epoch, which may end the training by returning
+    /// [`ControlFlow::Break`].
+    ///
+    /// ```
+    /// use std::ops::ControlFlow;
+    /// let config = mlp::TrainConfig::default().on_epoch(|epoch| {
+    ///     println!("{}: {}", epoch.epoch, epoch.loss);
+    ///     ControlFlow::Continue(())
+    /// });
+    /// ```
+    pub fn on_epoch(mut self, callback: impl FnMut(&EpochReport) -> ControlFlow<()> + 'a) -> Self {
+        self.on_epoch = Some(RefCell::new(Box::new(callback)));
+        self
+    }
+
+    /// Checks all settings.
+    pub(crate) fn check(&self) -> Result<(), MlpError> {
+        self.optimizer.check()?;
+        at_least_one("batch_size", self.batch_size)?;
+        at_least_one("max_epochs", self.max_epochs)?;
+        let Some(stopping) = self.early_stopping else {
+            return Ok(());
+        };
+        at_least_one("patience", stopping.patience)?;
+        if !(stopping.min_delta.is_finite() && stopping.min_delta >= 0.0) {
+            return Err(MlpError::Setting {
+                name: "min_delta",
+                expected: "a finite number of at least 0",
+                got: stopping.min_delta.to_string(),
+            });
+        }
+        if self.validation.is_none() {
+            return Err(MlpError::Setting {
+                name: "early_stopping",
+                expected: "validation data to watch",
+                got: "none".into(),
+            });
+        }
+        Ok(())
+    }
+}
+
+fn at_least_one(name: &'static str, value: usize) -> Result<(), MlpError> {
+    if value > 0 {
+        return Ok(());
+    }
+    Err(MlpError::Setting {
+        name,
+        expected: "at least 1",
+        got: "0".into(),
+    })
+}
+
+impl fmt::Debug for TrainConfig<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TrainConfig")
+            .field("optimizer", &self.optimizer)
+            .field("batch_size", &self.batch_size)
+            .field("max_epochs", &self.max_epochs)
+            .field("shuffle", &self.shuffle)
+            .field("seed", &self.seed)
+            .field("threads", &self.threads)
+            .field("validation", &self.validation)
+            .field("early_stopping", &self.early_stopping)
+            .field("on_epoch", &self.on_epoch.is_some())
+            .finish()
+    }
+}

@@ -1,0 +1,96 @@
+//! What can be wrong with a network, a setting, or a call into this crate.
+
+use kernels::KernelError;
+
+use crate::data::DataError;
+
+/// Why a network could not be built, trained or asked.
+///
+/// Each message says what was expected, what came, and where.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum MlpError {
+    /// The layers do not make a network.
+    #[error("layer {layer}: expected {expected}, got {got}")]
+    Layer {
+        /// Position in the list of layers, counted from 0; activations count.
+        layer: usize,
+        /// What the layer has to be.
+        expected: &'static str,
+        /// What it is.
+        got: String,
+    },
+    /// A setting is outside its range.
+    #[error("{name}: expected {expected}, got {got}")]
+    Setting {
+        /// Name of the setting.
+        name: &'static str,
+        /// Its range.
+        expected: &'static str,
+        /// Its value.
+        got: String,
+    },
+    /// A matrix or a slice is of the wrong shape.
+    #[error("{what}: expected {expected}, got {got}")]
+    Shape {
+        /// What was given.
+        what: &'static str,
+        /// The shape needed.
+        expected: String,
+        /// The shape that came.
+        got: String,
+    },
+    /// A class label names a class that the network does not have.
+    #[error("label {label} in row {row} is out of range: the network has {classes} outputs")]
+    Label {
+        /// Row of the label, counted from 0.
+        row: usize,
+        /// The label.
+        label: u32,
+        /// Number of outputs; labels run from 0 to `classes - 1`.
+        classes: usize,
+    },
+    /// The targets are not what the loss of the network compares with.
+    #[error("targets for {loss}: expected {expected}, got {got}")]
+    Targets {
+        /// The loss.
+        loss: crate::Loss,
+        /// The kind it compares with.
+        expected: &'static str,
+        /// What came.
+        got: String,
+    },
+    /// A parameter to be set is NaN or infinite.
+    #[error("parameters: expected finite values, got {value} at index {index}")]
+    Parameter {
+        /// Where it stands in the flat order of [`Mlp::parameters`](crate::Mlp::parameters).
+        index: usize,
+        /// Its value.
+        value: f32,
+    },
+    /// Classes were asked of a network that was not built to tell classes apart.
+    #[error(
+        "{op}: expected a network with softmax cross-entropy as its loss, this one has {loss}; \
+         forward gives its values"
+    )]
+    NotAClassifier {
+        /// The operation.
+        op: &'static str,
+        /// The loss that the network was built for.
+        loss: crate::Loss,
+    },
+    /// The loss of a step was NaN or infinite; the step changed nothing.
+    #[error("step {step}: the loss is {loss}; the parameters were left as they were")]
+    NonFiniteLoss {
+        /// Number of the step, counted from 1.
+        step: u64,
+        /// The loss.
+        loss: f32,
+    },
+    /// The data cannot be trained on.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// The kernels refused; when the environment asks for an instruction set that is not there.
+    #[error(transparent)]
+    Kernel(#[from] KernelError),
+}

@@ -1,0 +1,398 @@
+//! [`Mlp`]: what users hold.
+
+use kernels::{Isa, MatMut, MatRef, Team, with_team};
+
+use crate::config::TrainConfig;
+use crate::data::{Data, check_matrix};
+use crate::error::MlpError;
+use crate::evaluate::{self, Answer};
+use crate::matrix::Matrix;
+use crate::network::Network;
+use crate::optimizer::{Optimizer, Sgd, State};
+use crate::params::Buffer;
+use crate::plan::{Passes, Plan, lower};
+use crate::report::{Evaluation, Report};
+use crate::run::Engine;
+use crate::spec::{Loss, MlpBuilder, Spec};
+use crate::train::{Start, train};
+use crate::trainer::Trainer;
+
+/// Below so many flop a question is answered by the calling thread alone: entering the thread pool
+/// from outside costs up to 0.1 ms, in which one thread does some 15 Mflop.
+const POOL_FLOP: usize = 50_000_000;
+
+/// A multi-layer perceptron: dense layers with activations between them.
+///
+/// Inputs are matrices with a row for each sample: a [`Matrix`], or a view ([`MatRef`]) of
+/// memory of one's own. All methods check what they are given.
+///
+/// A clone is independent of the original: parameters and training state are copied.
+#[derive(Clone, Debug)]
+pub struct Mlp {
+    pub(crate) network: Network,
+    pub(crate) progress: Progress,
+}
+
+/// How far the training of a network has come.
+#[derive(Clone, Debug)]
+pub(crate) struct Progress {
+    pub(crate) state: State,
+    /// Epochs finished; tells the order of the samples of the next.
+    pub(crate) epochs: u64,
+}
+
+impl Progress {
+    fn new(parameters: usize) -> Self {
+        Self {
+            // Plain gradient descent keeps no state, so this takes no memory.
+            state: State::new(Sgd::new(0.0).into(), parameters),
+            epochs: 0,
+        }
+    }
+}
+
+/// All that training changes in a network: parameters, the state of the optimiser, counters.
+///
+/// A training that goes on from a restored snapshot ends in the same bits as one that was not
+/// interrupted.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    parameters: Buffer,
+    progress: Progress,
+}
+
+/// Memory for [`Mlp::predict_into`]: grows when a block of rows of a new size comes, and is used
+/// again from then on.
+#[derive(Debug)]
+pub struct PredictWorkspace {
+    engine: Engine,
+}
+
+impl Mlp {
+    /// Begins the description of a network for samples of `inputs` features.
+    pub fn builder(inputs: usize) -> MlpBuilder {
+        MlpBuilder::new(inputs)
+    }
+
+    pub(crate) fn from_builder(builder: MlpBuilder) -> Result<Self, MlpError> {
+        let network = Network::build(builder)?;
+        let progress = Progress::new(network.parameters.len());
+        Ok(Self { network, progress })
+    }
+
+    /// Trains the network on `data`, from its parameters as they are, with an optimiser that
+    /// remembers nothing.
+    ///
+    /// Data and settings are checked before the first step. The same network, data and settings give
+    /// the same parameters, bit for bit, for any number of threads.
+    ///
+    /// # Complexity
+    /// 6 flop for each sample, epoch and weight; 4 for those of the first layer. Memory is allocated
+    /// in the first epoch only.
+    ///
+    /// # Errors
+    /// If the data do not fit the network ([`MlpError::Shape`], [`MlpError::Label`],
+    /// [`MlpError::Targets`]) or a setting is out of range ([`MlpError::Setting`]). A loss that
+    /// becomes NaN or infinite is no error but a
+    /// [`StopReason`](crate::StopReason::NonFinite).
+    pub fn fit<'a>(
+        &mut self,
+        data: impl Into<Data<'a>>,
+        config: &TrainConfig<'_>,
+    ) -> Result<Report, MlpError> {
+        train(self, data.into(), config, Start::Fresh, config.max_epochs)
+    }
+
+    /// One epoch on `data`, going on from where the last training ended: the state of the optimiser
+    /// and the count of epochs are kept. `max_epochs` of the settings is not used.
+    ///
+    /// # Errors
+    /// As [`Mlp::fit`].
+    pub fn partial_fit<'a>(
+        &mut self,
+        data: impl Into<Data<'a>>,
+        config: &TrainConfig<'_>,
+    ) -> Result<Report, MlpError> {
+        train(self, data.into(), config, Start::Continue, 1)
+    }
+
+    /// As [`Mlp::fit`], but going on from where the last training ended: two epochs of `fit` and
+    /// three of `resume` give the bits of five epochs of `fit`. Early stopping counts anew.
+    ///
+    /// # Errors
+    /// As [`Mlp::fit`].
+    pub fn resume<'a>(
+        &mut self,
+        data: impl Into<Data<'a>>,
+        config: &TrainConfig<'_>,
+    ) -> Result<Report, MlpError> {
+        train(
+            self,
+            data.into(),
+            config,
+            Start::Continue,
+            config.max_epochs,
+        )
+    }
+
+    /// Mean loss over `data`, and the share of samples whose class was found.
+    ///
+    /// # Errors
+    /// If the data do not fit the network: [`MlpError::Shape`], [`MlpError::Label`],
+    /// [`MlpError::Targets`].
+    pub fn evaluate<'a>(&self, data: impl Into<Data<'a>>) -> Result<Evaluation, MlpError> {
+        let data = data.into();
+        self.check_data(data)?;
+        self.ask(data.n_samples(), |engine, team| {
+            evaluate::evaluate(&self.network, engine, data, team)
+        })
+    }
+
+    /// The class of each sample: the number of its largest output, the first if several are.
+    ///
+    /// For networks with [`Loss::SoftmaxCrossEntropy`]; the values that other networks predict are
+    /// what [`Mlp::forward`] gives.
+    ///
+    /// # Errors
+    /// [`MlpError::NotAClassifier`]; [`MlpError::Shape`] or [`MlpError::Data`] if `x` does not have a
+    /// column for each input, or holds NaN or infinity.
+    pub fn predict<'a>(&self, x: impl Into<MatRef<'a>>) -> Result<Vec<u32>, MlpError> {
+        let x = x.into();
+        self.check_classifier("predict")?;
+        self.check_features(x)?;
+        self.ask(x.rows(), |engine, team| {
+            evaluate::classes(&self.network, engine, x, team)
+        })
+    }
+
+    /// The probability of each class for each sample: the softmax of the outputs, samples x classes.
+    ///
+    /// # Errors
+    /// As [`Mlp::predict`].
+    pub fn predict_proba<'a>(&self, x: impl Into<MatRef<'a>>) -> Result<Matrix, MlpError> {
+        self.check_classifier("predict_proba")?;
+        self.answers(x.into(), Answer::Probabilities)
+    }
+
+    /// The outputs of the last layer, samples x outputs: logits of a classifier, predictions of a
+    /// network trained on squared error.
+    ///
+    /// # Errors
+    /// [`MlpError::Shape`] or [`MlpError::Data`] if `x` does not have a column for each input, or
+    /// holds NaN or infinity.
+    pub fn forward<'a>(&self, x: impl Into<MatRef<'a>>) -> Result<Matrix, MlpError> {
+        self.answers(x.into(), Answer::Outputs)
+    }
+
+    /// Memory for [`Mlp::predict_into`].
+    pub fn predict_workspace(&self) -> PredictWorkspace {
+        PredictWorkspace {
+            engine: Engine::new(&self.network, Passes::Forward),
+        }
+    }
+
+    /// Writes predictions to memory of the caller's, on the calling thread: what
+    /// [`Mlp::predict_proba`] gives for a classifier, what [`Mlp::forward`] gives for others.
+    ///
+    /// Allocates nothing once the workspace has seen as many rows. The workspace may be one of
+    /// another network of the same description.
+    ///
+    /// # Shapes
+    /// x: samples x inputs; out: samples x outputs
+    ///
+    /// # Errors
+    /// [`MlpError::Shape`] or [`MlpError::Data`] if shapes do not fit or `x` holds NaN or infinity.
+    pub fn predict_into<'a>(
+        &self,
+        x: impl Into<MatRef<'a>>,
+        out: MatMut<'_>,
+        workspace: &mut PredictWorkspace,
+    ) -> Result<(), MlpError> {
+        let x = x.into();
+        self.check_features(x)?;
+        let expected = (x.rows(), self.network.outputs());
+        if (out.rows(), out.cols()) != expected {
+            return Err(MlpError::Shape {
+                what: "memory for predictions",
+                expected: format!("{} x {}", expected.0, expected.1),
+                got: format!("{} x {}", out.rows(), out.cols()),
+            });
+        }
+        let answer = match self.network.spec.loss {
+            Loss::SoftmaxCrossEntropy => Answer::Probabilities,
+            Loss::MeanSquaredError => Answer::Outputs,
+        };
+        let engine = &mut workspace.engine;
+        evaluate::answer(&self.network, engine, x, answer, out, &Team::solo())
+    }
+
+    /// A trainer for a loop of one's own; it goes on from where the last training ended.
+    ///
+    /// # Errors
+    /// [`MlpError::Setting`] if a setting of the optimiser is out of range.
+    pub fn trainer(&mut self, optimizer: impl Into<Optimizer>) -> Result<Trainer<'_>, MlpError> {
+        Trainer::new(self, optimizer.into())
+    }
+
+    /// A copy of all that training changes.
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot {
+            parameters: self.network.parameters.clone(),
+            progress: self.progress.clone(),
+        }
+    }
+
+    /// Goes back to a snapshot of this network, or of one of the same description.
+    ///
+    /// # Errors
+    /// [`MlpError::Shape`] if the snapshot is of a network with another number of parameters.
+    pub fn restore(&mut self, snapshot: &Snapshot) -> Result<(), MlpError> {
+        self.check_parameter_count(snapshot.parameters.len())?;
+        self.network
+            .parameters
+            .copy_from_slice(&snapshot.parameters);
+        self.progress = snapshot.progress.clone();
+        Ok(())
+    }
+
+    /// All parameters: layer by layer, the weight (row by row, a row for each output), then the bias.
+    pub fn parameters(&self) -> &[f32] {
+        &self.network.parameters
+    }
+
+    /// Sets all parameters, in the order of [`Mlp::parameters`].
+    ///
+    /// # Errors
+    /// [`MlpError::Shape`] if there are not as many, [`MlpError::Parameter`] if one is NaN or
+    /// infinite.
+    pub fn set_parameters(&mut self, parameters: &[f32]) -> Result<(), MlpError> {
+        self.check_parameter_count(parameters.len())?;
+        if let Some(index) = parameters.iter().position(|w| !w.is_finite()) {
+            let value = parameters[index];
+            return Err(MlpError::Parameter { index, value });
+        }
+        self.network.parameters.copy_from_slice(parameters);
+        Ok(())
+    }
+
+    /// Number of dense layers.
+    pub fn dense_layers(&self) -> usize {
+        self.network.dense.len()
+    }
+
+    /// Weight of dense layer number `layer`, counted from 0: outputs x inputs. `None` if there is no
+    /// such layer.
+    pub fn weights(&self, layer: usize) -> Option<MatRef<'_>> {
+        let weight = self.network.dense.get(layer)?.weight;
+        let weight = self.network.graph.parameters().get(weight);
+        let data = &self.network.parameters[weight.range()];
+        MatRef::from_row_major(data, weight.rows, weight.cols).ok()
+    }
+
+    /// Bias of dense layer number `layer`, counted from 0: one value for each output. `None` if
+    /// there is no such layer.
+    pub fn bias(&self, layer: usize) -> Option<&[f32]> {
+        let bias = self.network.dense.get(layer)?.bias;
+        let bias = self.network.graph.parameters().get(bias);
+        Some(&self.network.parameters[bias.range()])
+    }
+
+    /// The description that the network was built from.
+    pub fn spec(&self) -> &Spec {
+        &self.network.spec
+    }
+
+    /// Number of features of a sample.
+    pub fn inputs(&self) -> usize {
+        self.network.spec.inputs
+    }
+
+    /// Number of outputs: classes, or values predicted.
+    pub fn outputs(&self) -> usize {
+        self.network.outputs()
+    }
+
+    /// The instruction set that the network runs on.
+    pub fn isa(&self) -> Isa {
+        self.network.kernels.isa()
+    }
+
+    /// The calls of a training step with batches of `batch` rows: what runs, in what shapes, in how
+    /// much memory.
+    ///
+    /// # Errors
+    /// [`MlpError::Setting`] if `batch` is 0.
+    pub fn plan(&self, batch: usize) -> Result<Plan, MlpError> {
+        if batch == 0 {
+            return Err(MlpError::Setting {
+                name: "batch",
+                expected: "at least 1",
+                got: "0".into(),
+            });
+        }
+        Ok(lower(&self.network.graph, batch, Passes::Both))
+    }
+
+    /// Answers a question about `rows` samples: alone if it is small, with all threads if not.
+    fn ask<R>(&self, rows: usize, answer: impl FnOnce(&mut Engine, &Team) -> R) -> R {
+        let mut engine = Engine::new(&self.network, Passes::Forward);
+        let flop = 2 * self.network.parameters.len();
+        if rows.saturating_mul(flop) < POOL_FLOP {
+            answer(&mut engine, &Team::solo())
+        } else {
+            with_team(0, |team| answer(&mut engine, team))
+        }
+    }
+
+    fn answers(&self, x: MatRef<'_>, answer: Answer) -> Result<Matrix, MlpError> {
+        self.check_features(x)?;
+        let mut out = Matrix::zeros(x.rows(), self.network.outputs());
+        self.ask(x.rows(), |engine, team| {
+            evaluate::answer(&self.network, engine, x, answer, out.view_mut(), team)
+        })?;
+        Ok(out)
+    }
+
+    /// Checks that data fit the network; that they are finite, [`Data`] has seen to.
+    pub(crate) fn check_data(&self, data: Data<'_>) -> Result<(), MlpError> {
+        self.network.check_inputs(data.inputs())?;
+        let loss = self.network.spec.loss;
+        loss.check(data.n_samples(), self.network.outputs(), data.targets())
+    }
+
+    fn check_features(&self, x: MatRef<'_>) -> Result<(), MlpError> {
+        self.network.check_inputs(x)?;
+        check_matrix("inputs", x)?;
+        Ok(())
+    }
+
+    fn check_classifier(&self, op: &'static str) -> Result<(), MlpError> {
+        match self.network.spec.loss {
+            Loss::SoftmaxCrossEntropy => Ok(()),
+            loss => Err(MlpError::NotAClassifier { op, loss }),
+        }
+    }
+
+    fn check_parameter_count(&self, got: usize) -> Result<(), MlpError> {
+        let expected = self.network.parameters.len();
+        if got == expected {
+            return Ok(());
+        }
+        Err(MlpError::Shape {
+            what: "parameters",
+            expected: expected.to_string(),
+            got: got.to_string(),
+        })
+    }
+}
+
+impl MlpBuilder {
+    /// Checks the description and makes the network, with its first weights drawn.
+    ///
+    /// # Errors
+    /// [`MlpError::Layer`] or [`MlpError::Setting`] if the description is no network,
+    /// [`MlpError::Kernel`] if the instruction set asked for is not there.
+    pub fn build(self) -> Result<Mlp, MlpError> {
+        Mlp::from_builder(self)
+    }
+}

@@ -1,0 +1,88 @@
+//! A network ready to run: its graph, its parameters, and the kernels for this CPU.
+
+use kernels::{Kernels, MatRef};
+
+use crate::error::MlpError;
+use crate::graph::Graph;
+use crate::init::{Fan, Init};
+use crate::layers::{self, linear::Linear};
+use crate::params::{Buffer, zeros};
+use crate::spec::{MlpBuilder, Spec};
+
+/// What a description becomes when it is built.
+#[derive(Clone, Debug)]
+pub(crate) struct Network {
+    pub(crate) spec: Spec,
+    pub(crate) graph: Graph,
+    /// The dense layers, from the input on.
+    pub(crate) dense: Vec<Linear>,
+    pub(crate) kernels: &'static Kernels,
+    /// All parameters, in the order of the graph's layout.
+    pub(crate) parameters: Buffer,
+}
+
+impl Network {
+    /// Checks a description and draws the first weights.
+    pub(crate) fn build(builder: MlpBuilder) -> Result<Self, MlpError> {
+        let MlpBuilder { spec, isa } = builder;
+        spec.check()?;
+        let kernels = match isa {
+            Some(isa) => Kernels::for_isa(isa)?,
+            None => Kernels::detect()?,
+        };
+        let (graph, dense) = layers::build(&spec);
+        let mut parameters = zeros(graph.parameters().len());
+        for (layer, linear) in dense.iter().enumerate() {
+            let weight = graph.parameters().get(linear.weight);
+            let activation = spec.activation_after(linear.position);
+            let fan = Fan {
+                fan_in: weight.cols,
+                fan_out: weight.rows,
+                activation,
+            };
+            let init = spec.init.unwrap_or(Init::for_activation(activation));
+            init.fill(
+                fan,
+                spec.seed,
+                layer as u64,
+                &mut parameters[weight.range()],
+            );
+        }
+        Ok(Self {
+            spec,
+            graph,
+            dense,
+            kernels,
+            parameters,
+        })
+    }
+
+    /// Number of outputs.
+    pub(crate) fn outputs(&self) -> usize {
+        self.graph.node(self.graph.outputs()).width
+    }
+
+    /// Checks the samples of a step: at least one, with as many features as the network has inputs.
+    pub(crate) fn check_batch(&self, x: MatRef<'_>) -> Result<(), MlpError> {
+        if x.rows() == 0 {
+            return Err(MlpError::Shape {
+                what: "batch",
+                expected: "at least 1 row".into(),
+                got: "none".into(),
+            });
+        }
+        self.check_inputs(x)
+    }
+
+    /// Checks that samples have as many features as the network has inputs.
+    pub(crate) fn check_inputs(&self, x: MatRef<'_>) -> Result<(), MlpError> {
+        if x.cols() == self.spec.inputs {
+            return Ok(());
+        }
+        Err(MlpError::Shape {
+            what: "inputs",
+            expected: format!("rows of {} features", self.spec.inputs),
+            got: format!("{} x {}", x.rows(), x.cols()),
+        })
+    }
+}

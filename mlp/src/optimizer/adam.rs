@@ -1,0 +1,103 @@
+//! Adam, in PyTorch's form.
+//!
+//! ```text
+//! g <- dL/dw + weight_decay w
+//! m <- beta1 m + (1 - beta1) g                  first moment
+//! v <- beta2 v + (1 - beta2) g^2                second moment
+//! w <- w - learning_rate (m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + eps)
+//! ```
+//!
+//! with t the number of the step, counted from 1. D. P. Kingma and J. Ba, 2015, "Adam: a method for
+//! stochastic optimization", algorithm 1.
+
+use kernels::{AdamRule, KernelError, Kernels};
+
+use super::{Chunk, check_not_negative, check_share};
+use crate::error::MlpError;
+
+/// Adam: steps of about `learning_rate` in each parameter, whatever the scale of its gradient.
+///
+/// ```
+/// use mlp::Adam;
+/// let optimizer = Adam::new(1e-3);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[must_use]
+pub struct Adam {
+    rule: AdamRule,
+}
+
+impl Default for Adam {
+    /// Learning rate 0.001.
+    fn default() -> Self {
+        Self::new(1e-3)
+    }
+}
+
+impl Adam {
+    /// The two moments.
+    pub(super) const SLOTS: usize = 2;
+
+    /// Adam with beta1 = 0.9, beta2 = 0.999, eps = 1e-8.
+    pub fn new(learning_rate: f32) -> Self {
+        Self {
+            rule: AdamRule {
+                learning_rate,
+                beta1: 0.9,
+                beta2: 0.999,
+                eps: 1e-8,
+                weight_decay: 0.0,
+                step: 0,
+            },
+        }
+    }
+
+    /// Decay rates of the two moments: at least 0, below 1.
+    pub fn betas(mut self, beta1: f32, beta2: f32) -> Self {
+        (self.rule.beta1, self.rule.beta2) = (beta1, beta2);
+        self
+    }
+
+    /// Added to the denominator; above 0.
+    pub fn eps(mut self, eps: f32) -> Self {
+        self.rule.eps = eps;
+        self
+    }
+
+    /// L2 term: `weight_decay w` is added to the gradient of each parameter, biases included; 0
+    /// unless said otherwise.
+    pub fn weight_decay(mut self, weight_decay: f32) -> Self {
+        self.rule.weight_decay = weight_decay;
+        self
+    }
+
+    pub(super) fn check(&self) -> Result<(), MlpError> {
+        check_not_negative("learning_rate", self.rule.learning_rate)?;
+        check_not_negative("weight_decay", self.rule.weight_decay)?;
+        if !(self.rule.eps.is_finite() && self.rule.eps > 0.0) {
+            return Err(MlpError::Setting {
+                name: "eps",
+                expected: "a finite number above 0",
+                got: self.rule.eps.to_string(),
+            });
+        }
+        check_share("beta1", self.rule.beta1)?;
+        check_share("beta2", self.rule.beta2)
+    }
+
+    pub(super) fn update(
+        &self,
+        kernels: &Kernels,
+        step: u64,
+        chunk: Chunk<'_>,
+    ) -> Result<(), KernelError> {
+        let [first_moment, second_moment] = chunk.slots;
+        kernels.adam_update(
+            AdamRule { step, ..self.rule },
+            chunk.gradients,
+            first_moment,
+            second_moment,
+            chunk.parameters,
+        )
+    }
+}

@@ -1,0 +1,106 @@
+//! What a training says about itself.
+
+use std::fmt;
+
+/// How well a network does on data: the answer of [`Mlp::evaluate`](crate::Mlp::evaluate).
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Evaluation {
+    /// Mean loss over the samples.
+    pub loss: f32,
+    /// Share of the samples whose largest output is that of their class, 0 to 1; `None` for a
+    /// network that does not tell classes apart.
+    pub accuracy: Option<f32>,
+}
+
+/// One epoch of a training.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct EpochReport {
+    /// Number of the epoch in this training, counted from 1.
+    pub epoch: usize,
+    /// Mean loss over the samples, each as it was before the step that it took part in.
+    pub loss: f32,
+    /// Loss and accuracy on the validation data after the epoch, if there are any.
+    pub validation: Option<Evaluation>,
+    /// Seconds since the training began.
+    pub seconds: f64,
+}
+
+/// Why a training ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum StopReason {
+    /// The last epoch asked for is done.
+    MaxEpochs,
+    /// The validation loss has not fallen for as many epochs as early stopping is patient.
+    ValidationPlateau,
+    /// The callback said so.
+    Callback,
+    /// A loss or a parameter was NaN or infinite. The network has the last parameters known to be
+    /// good: those that the last finished epoch ended with, or those from before the training.
+    NonFinite,
+}
+
+impl fmt::Display for StopReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::MaxEpochs => "finished",
+            Self::ValidationPlateau => "stopped early",
+            Self::Callback => "stopped by the callback",
+            Self::NonFinite => "stopped by a loss that is not finite",
+        })
+    }
+}
+
+/// What came of a training: the answer of [`Mlp::fit`](crate::Mlp::fit).
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Report {
+    /// Why it ended.
+    pub stop_reason: StopReason,
+    /// Number of epochs finished.
+    pub epochs: usize,
+    /// Number of updates made.
+    pub steps: u64,
+    /// The lowest validation loss of an epoch; NaN without validation data.
+    pub best_validation: f32,
+    /// The epoch, counted from 1, with the lowest validation loss; `None` without validation data.
+    pub best_epoch: Option<usize>,
+    /// The epochs finished, in order.
+    pub history: Vec<EpochReport>,
+    /// Seconds from the first check to the end.
+    pub seconds: f64,
+    /// Samples trained on per second, the time for validation and callbacks left out.
+    pub samples_per_second: f64,
+}
+
+impl Report {
+    /// Mean training loss of the last epoch finished; NaN if none was.
+    pub fn loss(&self) -> f32 {
+        self.history.last().map_or(f32::NAN, |epoch| epoch.loss)
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} after {} epochs ({} steps, {:.2} s, {:.0} samples/s): loss {:.6}",
+            self.stop_reason,
+            self.epochs,
+            self.steps,
+            self.seconds,
+            self.samples_per_second,
+            self.loss()
+        )?;
+        if let Some(epoch) = self.best_epoch {
+            write!(
+                f,
+                ", best validation {:.6} after epoch {epoch}",
+                self.best_validation
+            )?;
+        }
+        Ok(())
+    }
+}

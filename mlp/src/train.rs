@@ -1,0 +1,258 @@
+//! The training loop: epochs, validation, stopping.
+
+use std::ops::ControlFlow;
+use std::time::Instant;
+
+use kernels::{Team, with_team};
+
+use crate::config::TrainConfig;
+use crate::data::{BatchBuffer, Batches, Data};
+use crate::error::MlpError;
+use crate::evaluate::{evaluate, rows_of, targets_of};
+use crate::model::Mlp;
+use crate::optimizer::State;
+use crate::params::Buffer;
+use crate::plan::Passes;
+use crate::report::{EpochReport, Evaluation, Report, StopReason};
+use crate::run::Engine;
+use crate::trainer::Trainer;
+
+/// Room in the history is made for so many epochs at most before there are as many.
+const HISTORY_RESERVE: usize = 1 << 12;
+
+/// What a training starts from, beside the parameters as they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Start {
+    /// An optimiser that remembers nothing, and the order of the first epoch.
+    Fresh,
+    /// Where the last training ended.
+    Continue,
+}
+
+/// Trains on `data` for at most `max_epochs`.
+pub(crate) fn train(
+    mlp: &mut Mlp,
+    data: Data<'_>,
+    config: &TrainConfig<'_>,
+    start: Start,
+    max_epochs: usize,
+) -> Result<Report, MlpError> {
+    let clock = Instant::now();
+    config.check()?;
+    mlp.check_data(data)?;
+    if let Some(validation) = config.validation {
+        mlp.check_data(validation)?;
+    }
+    if start == Start::Fresh {
+        mlp.progress.state = State::new(config.optimizer, mlp.network.parameters.len());
+        mlp.progress.epochs = 0;
+    }
+    let batch_size = config.batch_size.min(data.n_samples());
+    let seed = config.seed.unwrap_or(mlp.network.spec.seed);
+    let training = Training {
+        data,
+        config,
+        max_epochs,
+        batches: Batches::new(data.n_samples(), batch_size, seed)?,
+        buffer: BatchBuffer::new(data, batch_size),
+        evaluator: Engine::new(&mlp.network, Passes::Forward),
+        good: mlp.network.parameters.clone(),
+        best: Best::new(config),
+        history: Vec::with_capacity(max_epochs.min(HISTORY_RESERVE)),
+        clock,
+        training_seconds: 0.0,
+        trainer: Trainer::new(mlp, config.optimizer)?,
+    };
+    with_team(config.threads, |team| training.run(team))
+}
+
+/// A training under way.
+struct Training<'t, 'c> {
+    trainer: Trainer<'t>,
+    data: Data<'t>,
+    config: &'t TrainConfig<'c>,
+    max_epochs: usize,
+    batches: Batches,
+    buffer: BatchBuffer,
+    evaluator: Engine,
+    /// The newest parameters known to be good: they began an epoch, and gave a finite loss.
+    good: Buffer,
+    best: Best,
+    history: Vec<EpochReport>,
+    clock: Instant,
+    training_seconds: f64,
+}
+
+impl Training<'_, '_> {
+    fn run(mut self, team: &Team) -> Result<Report, MlpError> {
+        let first_step = self.progress_steps();
+        let mut stop_reason = StopReason::MaxEpochs;
+        for epoch in 1..=self.max_epochs {
+            let began = Instant::now();
+            let Some(loss) = self.epoch(team)? else {
+                stop_reason = StopReason::NonFinite;
+                break;
+            };
+            self.training_seconds += began.elapsed().as_secs_f64();
+            if let Some(reason) = self.finish_epoch(epoch, loss, team)? {
+                stop_reason = reason;
+                break;
+            }
+        }
+        if stop_reason == StopReason::NonFinite {
+            self.fall_back();
+        }
+        if let Some(best) = &self.best.parameters {
+            self.trainer
+                .network_mut()
+                .network
+                .parameters
+                .copy_from_slice(best);
+        }
+        Ok(self.report(stop_reason, first_step))
+    }
+
+    /// One pass over the data: the mean loss, or nothing if a loss or a parameter was not finite.
+    fn epoch(&mut self, team: &Team) -> Result<Option<f32>, MlpError> {
+        if self.config.shuffle {
+            let epoch = self.trainer.network().progress.epochs;
+            self.batches.shuffle(epoch);
+        }
+        let mut sum = 0.0;
+        for (number, rows) in self.batches.iter().enumerate() {
+            let (inputs, targets) = if self.config.shuffle {
+                let batch = self.buffer.gather(self.data, rows)?;
+                (batch.inputs(), batch.targets())
+            } else {
+                // In their own order the rows of a batch lie side by side.
+                let rows = rows[0]..rows[0] + rows.len();
+                let targets = targets_of(self.data.targets(), &rows);
+                (rows_of(self.data.inputs(), &rows), targets)
+            };
+            let loss = match self.trainer.gradients_of(inputs, targets, team) {
+                Ok(loss) => loss,
+                Err(MlpError::NonFiniteLoss { .. }) => return Ok(None),
+                Err(error) => return Err(error),
+            };
+            if number == 0 {
+                let parameters = &self.trainer.network().network.parameters;
+                self.good.copy_from_slice(parameters);
+            }
+            self.trainer.update(team)?;
+            sum += f64::from(loss) * rows.len() as f64;
+        }
+        let mlp = self.trainer.network_mut();
+        // Without short cut, so that the check runs at the speed of memory.
+        let parameters = mlp.network.parameters.iter();
+        if !parameters.fold(true, |finite, w| finite & w.is_finite()) {
+            return Ok(None);
+        }
+        mlp.progress.epochs += 1;
+        Ok(Some((sum / self.data.n_samples() as f64) as f32))
+    }
+
+    /// Validation, history, callback; the reason to stop here, if there is one.
+    fn finish_epoch(
+        &mut self,
+        epoch: usize,
+        loss: f32,
+        team: &Team,
+    ) -> Result<Option<StopReason>, MlpError> {
+        let network = &self.trainer.network().network;
+        let validation = match self.config.validation {
+            None => None,
+            Some(data) => Some(evaluate(network, &mut self.evaluator, data, team)?),
+        };
+        let report = EpochReport {
+            epoch,
+            loss,
+            validation,
+            seconds: self.clock.elapsed().as_secs_f64(),
+        };
+        self.history.push(report);
+        if let Some(validation) = validation {
+            self.best.see(epoch, validation, &network.parameters);
+        }
+        if let Some(callback) = &self.config.on_epoch
+            && let ControlFlow::Break(()) = (callback.borrow_mut())(&report)
+        {
+            return Ok(Some(StopReason::Callback));
+        }
+        let patience = self.config.early_stopping.map(|stopping| stopping.patience);
+        Ok(patience
+            .filter(|&patience| self.best.epochs_since >= patience)
+            .map(|_| StopReason::ValidationPlateau))
+    }
+
+    /// Goes back to good parameters; what the optimiser remembers of the others is forgotten.
+    fn fall_back(&mut self) {
+        let Mlp { network, progress } = self.trainer.network_mut();
+        network.parameters.copy_from_slice(&self.good);
+        let step = progress.state.step;
+        progress.state = State::new(self.config.optimizer, network.parameters.len());
+        progress.state.step = step;
+    }
+
+    fn progress_steps(&self) -> u64 {
+        self.trainer.network().progress.state.step
+    }
+
+    fn report(self, stop_reason: StopReason, first_step: u64) -> Report {
+        let epochs = self.history.len();
+        let samples = (epochs * self.data.n_samples()) as f64;
+        Report {
+            stop_reason,
+            epochs,
+            steps: self.progress_steps() - first_step,
+            best_validation: self.best.loss,
+            best_epoch: self.best.epoch,
+            seconds: self.clock.elapsed().as_secs_f64(),
+            samples_per_second: if epochs == 0 {
+                0.0
+            } else {
+                samples / self.training_seconds
+            },
+            history: self.history,
+        }
+    }
+}
+
+/// The best epoch so far.
+struct Best {
+    /// NaN before the first.
+    loss: f32,
+    epoch: Option<usize>,
+    epochs_since: usize,
+    min_delta: f32,
+    keep_parameters: bool,
+    parameters: Option<Buffer>,
+}
+
+impl Best {
+    fn new(config: &TrainConfig<'_>) -> Self {
+        let stopping = config.early_stopping;
+        Self {
+            loss: f32::NAN,
+            epoch: None,
+            epochs_since: 0,
+            min_delta: stopping.map_or(0.0, |stopping| stopping.min_delta),
+            keep_parameters: stopping.is_some_and(|stopping| stopping.restore_best),
+            parameters: None,
+        }
+    }
+
+    fn see(&mut self, epoch: usize, validation: Evaluation, parameters: &Buffer) {
+        let better = self.loss.is_nan() || validation.loss < self.loss - self.min_delta;
+        if !better || validation.loss.is_nan() {
+            self.epochs_since += 1;
+            return;
+        }
+        (self.loss, self.epoch, self.epochs_since) = (validation.loss, Some(epoch), 0);
+        if self.keep_parameters {
+            match &mut self.parameters {
+                Some(kept) => kept.copy_from_slice(parameters),
+                None => self.parameters = Some(parameters.clone()),
+            }
+        }
+    }
+}

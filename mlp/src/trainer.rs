@@ -1,0 +1,166 @@
+//! Single steps of training, for callers with a loop of their own; [`fit`](crate::Mlp::fit) is made
+//! of them.
+
+use kernels::{MatRef, Targets, Team};
+
+use crate::error::MlpError;
+use crate::model::Mlp;
+use crate::optimizer::Optimizer;
+use crate::plan::Passes;
+use crate::run::Engine;
+
+/// Trains a network step by step.
+///
+/// It owns the memory of a step: activations, gradients, scratch. A step allocates nothing once a
+/// batch of its size has been seen; up to eight batch sizes are remembered. Parameters and the state
+/// of the optimiser stay in the network, so nothing is lost when the trainer goes.
+///
+/// Made by [`Mlp::trainer`]. A step is [`Trainer::gradients_of`] and [`Trainer::update`];
+/// [`Trainer::forward`] and [`Trainer::backward`] take the first apart for a loss of one's own.
+///
+/// ```
+/// use mlp::{MatRef, Mlp, Sgd, Targets, Team};
+///
+/// let mut net = Mlp::builder(2).dense(8).tanh().dense(2).build()?;
+/// let x = [0., 0., 0., 1., 1., 0., 1., 1.];
+/// let x = MatRef::from_row_major(&x, 4, 2)?;
+/// let mut trainer = net.trainer(Sgd::new(0.5))?;
+/// let first = trainer.step(x, Targets::Classes(&[0, 1, 1, 0]), &Team::solo())?;
+/// for _ in 0..200 {
+///     trainer.step(x, Targets::Classes(&[0, 1, 1, 0]), &Team::solo())?;
+/// }
+/// let last = trainer.step(x, Targets::Classes(&[0, 1, 1, 0]), &Team::solo())?;
+/// assert!(last < first / 10.0);
+/// # Ok::<(), mlp::MlpError>(())
+/// ```
+#[derive(Debug)]
+pub struct Trainer<'n> {
+    mlp: &'n mut Mlp,
+    engine: Engine,
+}
+
+impl<'n> Trainer<'n> {
+    /// A trainer that goes on from the state that the network is in.
+    pub(crate) fn new(mlp: &'n mut Mlp, optimizer: Optimizer) -> Result<Self, MlpError> {
+        optimizer.check()?;
+        let parameters = mlp.network.parameters.len();
+        mlp.progress.state.switch(optimizer, parameters);
+        let engine = Engine::new(&mlp.network, Passes::Both);
+        Ok(Self { mlp, engine })
+    }
+
+    /// One step: gradients, then update. Returns the loss before the update.
+    ///
+    /// # Shapes
+    /// x: batch x inputs; targets: a label, or a row of outputs, for each row of x
+    ///
+    /// # Errors
+    /// As [`Trainer::gradients_of`]; the parameters are then as they were.
+    pub fn step<'a>(
+        &mut self,
+        x: impl Into<MatRef<'a>>,
+        targets: Targets<'_>,
+        team: &Team,
+    ) -> Result<f32, MlpError> {
+        let loss = self.gradients_of(x, targets, team)?;
+        self.update(team)?;
+        Ok(loss)
+    }
+
+    /// The loss of a batch, and its gradient with respect to all parameters, to be read with
+    /// [`Trainer::gradients`] or used by [`Trainer::update`].
+    ///
+    /// # Complexity
+    /// 6 flop for each row and weight, 4 for those of the first layer.
+    ///
+    /// # Errors
+    /// [`MlpError::Shape`], [`MlpError::Label`] or [`MlpError::Targets`] if the batch does not fit
+    /// the network, [`MlpError::NonFiniteLoss`] if the loss is NaN or infinite, which is seen before
+    /// the backward pass; NaN in `x` shows in this way.
+    pub fn gradients_of<'a>(
+        &mut self,
+        x: impl Into<MatRef<'a>>,
+        targets: Targets<'_>,
+        team: &Team,
+    ) -> Result<f32, MlpError> {
+        let x = x.into();
+        let network = &self.mlp.network;
+        network.check_batch(x)?;
+        let loss = network.spec.loss;
+        loss.check_shape(x.rows(), network.outputs(), targets)?;
+        self.engine.forward(network, x, team)?;
+        let loss = self.engine.loss(network, targets)?;
+        if !loss.is_finite() {
+            let step = self.mlp.progress.state.step + 1;
+            return Err(MlpError::NonFiniteLoss { step, loss });
+        }
+        self.engine.backward(network, x, team)?;
+        Ok(loss)
+    }
+
+    /// The forward pass alone: the outputs of the last layer, batch x outputs.
+    ///
+    /// # Errors
+    /// [`MlpError::Shape`] if `x` does not have a column for each input, or no rows.
+    pub fn forward<'a>(
+        &mut self,
+        x: impl Into<MatRef<'a>>,
+        team: &Team,
+    ) -> Result<MatRef<'_>, MlpError> {
+        let x = x.into();
+        self.mlp.network.check_batch(x)?;
+        self.engine.forward(&self.mlp.network, x, team)
+    }
+
+    /// The backward pass from a gradient of one's own: that of any loss with respect to the outputs.
+    ///
+    /// Follows [`Trainer::forward`] with the same `x`, whose values it uses up.
+    ///
+    /// # Shapes
+    /// `output_gradient`: batch x outputs, as the outputs of the forward pass
+    ///
+    /// # Errors
+    /// [`MlpError::Shape`] if there was no forward pass, or one of another batch.
+    pub fn backward<'a>(
+        &mut self,
+        x: impl Into<MatRef<'a>>,
+        output_gradient: MatRef<'_>,
+        team: &Team,
+    ) -> Result<(), MlpError> {
+        let x = x.into();
+        self.mlp.network.check_batch(x)?;
+        self.engine.set_output_gradient(output_gradient)?;
+        self.engine.backward(&self.mlp.network, x, team)
+    }
+
+    /// The gradients of the last backward pass, in the order of [`Mlp::parameters`]; zeros before
+    /// the first.
+    pub fn gradients(&self) -> &[f32] {
+        self.engine.gradients()
+    }
+
+    /// Lets the optimiser change the parameters by the gradients of the last backward pass.
+    ///
+    /// # Errors
+    /// None that a trainer could cause; the kernels check lengths again.
+    pub fn update(&mut self, team: &Team) -> Result<(), MlpError> {
+        let Mlp { network, progress } = &mut *self.mlp;
+        progress.state.update(
+            network.kernels,
+            self.engine.gradients(),
+            &mut network.parameters,
+            team,
+        )?;
+        Ok(())
+    }
+
+    /// The network as it is now.
+    pub fn network(&self) -> &Mlp {
+        self.mlp
+    }
+
+    /// The network, to be changed by those who know what they do: the training loop.
+    pub(crate) fn network_mut(&mut self) -> &mut Mlp {
+        self.mlp
+    }
+}
