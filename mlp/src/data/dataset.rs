@@ -224,6 +224,12 @@ impl<'a> From<&'a Dataset> for Data<'a> {
     }
 }
 
+impl<'a> From<&'a Dataset> for MatRef<'a> {
+    fn from(dataset: &'a Dataset) -> Self {
+        dataset.inputs()
+    }
+}
+
 /// A buffer as a matrix, if its rows come out even.
 fn rows_of<'a>(
     what: &'static str,
