@@ -1,0 +1,155 @@
+//! The command line.
+
+use std::fmt;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use kernels::Isa;
+use serde::Serialize;
+
+/// Measures what the kernels and the training reach, beside the measured peak of the machine.
+#[derive(Debug, Parser)]
+#[command(version)]
+pub(crate) struct CommandLine {
+    #[command(subcommand)]
+    pub(crate) suite: Suite,
+}
+
+/// What is measured.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Suite {
+    /// Products of matrices, beside other libraries.
+    Gemm(GemmArgs),
+    /// The peaks of the machine: multiply-adds, clock, bandwidths, hand-over between threads.
+    Peak(PeakArgs),
+}
+
+/// What all suites share.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Common {
+    /// Threads to use; 0 means as many as there are cores.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) threads: usize,
+    /// Instruction set to use instead of the best: scalar, neon, avx2, avx512, amx.
+    #[arg(long, value_parser = parse_isa)]
+    pub(crate) isa: Option<Isa>,
+    /// How exact products have to be.
+    #[arg(long, value_enum, default_value_t = Precision::Highest)]
+    pub(crate) precision: Precision,
+    /// One JSON object per line instead of a table.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `C = A B` with C of m x n.
+#[derive(Args, Debug)]
+pub(crate) struct GemmArgs {
+    /// Rows of C.
+    #[arg(long, required_unless_present = "suite")]
+    pub(crate) m: Option<usize>,
+    /// Columns of C.
+    #[arg(long, required_unless_present = "suite")]
+    pub(crate) n: Option<usize>,
+    /// Columns of A, rows of B.
+    #[arg(long, required_unless_present = "suite")]
+    pub(crate) k: Option<usize>,
+    /// How A and B are stored; nn unless given, with --suite all three.
+    #[arg(long, value_enum)]
+    pub(crate) op: Option<Op>,
+    /// A table of shapes instead of one.
+    #[arg(long, value_enum, conflicts_with_all = ["m", "n", "k"])]
+    pub(crate) suite: Option<ShapeTable>,
+    /// Also time the other libraries that were built in (cargo feature `peers` for all of them).
+    #[arg(long)]
+    pub(crate) peers: bool,
+    #[command(flatten)]
+    pub(crate) common: Common,
+}
+
+/// The peaks of the machine.
+#[derive(Args, Debug)]
+pub(crate) struct PeakArgs {
+    /// One JSON object per line instead of a table.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Storage of the operands; all row-major.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Op {
+    /// A is m x k, B is k x n.
+    Nn,
+    /// A is m x k, B is stored n x k.
+    Nt,
+    /// A is stored k x m, B is k x n.
+    Tn,
+}
+
+/// Names for lists of shapes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ShapeTable {
+    /// The products of common training steps.
+    Training,
+    /// m = n = k.
+    Squares,
+}
+
+/// How exact products have to be; names as in `float32_matmul_precision`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Precision {
+    /// Multiply-adds in f32 only.
+    Ieee,
+    /// Never less exact than `ieee`.
+    Highest,
+    /// Operands as sums of two bf16 numbers.
+    High,
+    /// bf16 operands.
+    Medium,
+}
+
+impl Precision {
+    /// What runs when this is asked for: no kernel uses a matrix unit, so always the exact one.
+    pub(crate) fn in_use(self) -> Self {
+        Self::Ieee
+    }
+}
+
+impl fmt::Display for Op {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Nn => "nn",
+            Self::Nt => "nt",
+            Self::Tn => "tn",
+        })
+    }
+}
+
+fn parse_isa(word: &str) -> Result<Isa, String> {
+    word.parse().map_err(|()| {
+        let names: Vec<_> = Isa::ALL.iter().map(|isa| isa.name()).collect();
+        format!("expected one of {}", names.join(", "))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        CommandLine::command().debug_assert();
+    }
+
+    #[test]
+    fn one_shape_needs_all_three_sizes_and_a_table_none() {
+        let parse = |line: &str| CommandLine::try_parse_from(line.split(' '));
+        assert!(parse("bench-harness gemm --m 1 --n 2 --k 3 --op nt --isa avx2").is_ok());
+        assert!(parse("bench-harness gemm --suite squares --json").is_ok());
+        assert!(parse("bench-harness gemm --m 1 --n 2").is_err());
+        assert!(parse("bench-harness gemm --suite squares --m 1").is_err());
+        assert!(parse("bench-harness gemm --suite squares --isa sse9").is_err());
+    }
+}

@@ -1,0 +1,113 @@
+//! What the machine can do at most: multiply-adds, clock, bandwidth, hand-over between threads.
+//!
+//! A clock moves with the load, by 15 % and more within minutes. So every probe is a short burst,
+//! to be run between the timings that it is compared with.
+
+use std::hint::black_box;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use kernels::{Isa, Team, probe};
+
+/// Rounds of the multiply-add loop in one burst: some 100 us, long enough for the clock's resolution
+/// and short enough to be repeated between timings.
+const BURST_ROUNDS: u64 = 20_000;
+
+/// Length of the clock probe: some 3 us.
+const CLOCK_MULTIPLICATIONS: u64 = 4_000;
+
+/// Tries of the clock probe; the fastest is the one that nothing interrupted.
+const CLOCK_TRIES: usize = 4;
+
+/// How long a member waits for the other before a hand-over counts as failed.
+const HAND_OVER_LIMIT: Duration = Duration::from_millis(1);
+
+/// Multiply-adds per nanosecond times two, that is GFLOP/s, of all members of the team at once;
+/// `None` if this CPU cannot run `isa`.
+pub(crate) fn peak_burst(isa: Isa, team: &Team) -> Option<f64> {
+    let flop = probe::multiply_add(isa, BURST_ROUNDS)? as f64;
+    let started = Instant::now();
+    team.run(team.threads(), &|_, _| {
+        black_box(probe::multiply_add(isa, BURST_ROUNDS));
+    });
+    let elapsed = started.elapsed().as_nanos() as f64;
+    Some(team.threads() as f64 * flop / elapsed)
+}
+
+/// The clock in GHz, where a probe for it is known.
+pub(crate) fn clock_ghz() -> Option<f64> {
+    (0..CLOCK_TRIES)
+        .map(|_| {
+            let started = Instant::now();
+            let cycles = probe::cycles(CLOCK_MULTIPLICATIONS)? as f64;
+            Some(cycles / started.elapsed().as_nanos() as f64)
+        })
+        .reduce(|best, next| Some(best?.max(next?)))
+        .flatten()
+}
+
+/// Gigabytes per second of one pass of `work` that moves `bytes`.
+pub(crate) fn bandwidth(bytes: usize, work: impl FnOnce()) -> f64 {
+    let started = Instant::now();
+    work();
+    bytes as f64 / started.elapsed().as_nanos() as f64
+}
+
+/// Nanoseconds of a phase of two chunks that do nothing. The caller may well do both.
+pub(crate) fn empty_phase_ns(team: &Team) -> f64 {
+    let started = Instant::now();
+    team.run(2, &|chunk, _| {
+        black_box(chunk);
+    });
+    started.elapsed().as_nanos() as f64
+}
+
+/// Nanoseconds of a phase in which two members have to meet, from before it to after it; `None` if
+/// no second member came in time.
+pub(crate) fn hand_over_ns(team: &Team) -> Option<f64> {
+    let arrived = AtomicUsize::new(0);
+    let started = Instant::now();
+    team.run(2, &|_, _| {
+        arrived.fetch_add(1, Ordering::Relaxed);
+        let mut turns = 0_u32;
+        while arrived.load(Ordering::Relaxed) < 2 {
+            std::hint::spin_loop();
+            turns += 1;
+            if turns.is_multiple_of(64) && started.elapsed() > HAND_OVER_LIMIT {
+                break;
+            }
+        }
+    });
+    let elapsed = started.elapsed();
+    (elapsed < HAND_OVER_LIMIT).then_some(elapsed.as_nanos() as f64)
+}
+
+/// Waits until the helpers of the team have come, or long enough.
+pub(crate) fn gather(team: &Team) {
+    let members = team.threads();
+    let arrived = AtomicUsize::new(0);
+    let started = Instant::now();
+    if members > 1 {
+        team.run(members, &|_, _| {
+            arrived.fetch_add(1, Ordering::Relaxed);
+            while arrived.load(Ordering::Relaxed) < members && started.elapsed() < HAND_OVER_LIMIT {
+                std::hint::spin_loop();
+            }
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn peak_of_every_isa_that_is_there() {
+        let team = Team::solo();
+        for isa in Isa::ALL {
+            let burst = peak_burst(isa, &team);
+            assert_eq!(burst.is_some(), isa.is_supported(), "{isa}");
+            assert!(burst.is_none_or(|rate| rate > 0.0), "{isa}");
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! The operands of a product to be timed, and the check of its result.
+
+use crate::args::Op;
+
+/// Elements of C that are held against f64: all of a small C, an even spread over a large one.
+const CHECKED: usize = 4096;
+
+/// A and B as they are stored, row-major.
+#[derive(Debug)]
+pub(crate) struct Operands {
+    pub(crate) m: usize,
+    pub(crate) n: usize,
+    k: usize,
+    op: Op,
+    pub(crate) a: Vec<f32>,
+    pub(crate) b: Vec<f32>,
+}
+
+impl Operands {
+    /// Numbers between -1 and 1, the same in every run.
+    pub(crate) fn random(m: usize, n: usize, k: usize, op: Op) -> Self {
+        Self {
+            m,
+            n,
+            k,
+            op,
+            a: uniform(m * k, 1),
+            b: uniform(k * n, 2),
+        }
+    }
+
+    pub(crate) fn a_is_transposed(&self) -> bool {
+        self.op == Op::Tn
+    }
+
+    pub(crate) fn b_is_transposed(&self) -> bool {
+        self.op == Op::Nt
+    }
+
+    /// Rows and columns of A in memory.
+    pub(crate) fn a_stored(&self) -> (usize, usize) {
+        if self.a_is_transposed() {
+            (self.k, self.m)
+        } else {
+            (self.m, self.k)
+        }
+    }
+
+    /// Rows and columns of B in memory.
+    pub(crate) fn b_stored(&self) -> (usize, usize) {
+        if self.b_is_transposed() {
+            (self.n, self.k)
+        } else {
+            (self.k, self.n)
+        }
+    }
+
+    fn a_at(&self, i: usize, p: usize) -> f64 {
+        let (row, col) = if self.a_is_transposed() {
+            (p, i)
+        } else {
+            (i, p)
+        };
+        f64::from(self.a[row * self.a_stored().1 + col])
+    }
+
+    fn b_at(&self, p: usize, j: usize) -> f64 {
+        let (row, col) = if self.b_is_transposed() {
+            (j, p)
+        } else {
+            (p, j)
+        };
+        f64::from(self.b[row * self.b_stored().1 + col])
+    }
+
+    /// Holds C against sums in f64: `|c - c64| <= (k + 1) eps sum |a| |b|`, the bound of any order of
+    /// summation, twice over.
+    pub(crate) fn check(&self, c: &[f32]) -> Result<(), String> {
+        let step = c.len().div_ceil(CHECKED).max(1);
+        for index in (0..c.len()).step_by(step) {
+            let (i, j) = (index / self.n, index % self.n);
+            let products = (0..self.k).map(|p| self.a_at(i, p) * self.b_at(p, j));
+            let (exact, scale) =
+                products.fold((0.0, 0.0), |(sum, abs), x| (sum + x, abs + x.abs()));
+            let bound = (self.k + 1) as f64 * f64::from(f32::EPSILON) * scale;
+            let got = f64::from(c[index]);
+            let error = (got - exact).abs();
+            if error.is_nan() || error > bound {
+                return Err(format!(
+                    "C[{i}, {j}] of {} x {} x {} ({}): expected {exact} within {bound:e}, got {got}",
+                    self.m, self.n, self.k, self.op
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// `len` numbers in [-1, 1) from a linear congruential generator (Knuth's MMIX constants).
+fn uniform(len: usize, seed: u64) -> Vec<f32> {
+    let mut state = seed;
+    (0..len)
+        .map(|_| {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            // The upper bits are the random ones; f32 holds 24 of them exactly.
+            (state >> 40) as f32 / (1_u64 << 23) as f32 - 1.0
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn check_finds_a_wrong_and_a_missing_element() {
+        let operands = Operands::random(5, 7, 11, Op::Nt);
+        let mut c: Vec<_> = (0..35)
+            .map(|index| {
+                let (i, j) = (index / 7, index % 7);
+                (0..11)
+                    .map(|p| operands.a_at(i, p) * operands.b_at(p, j))
+                    .sum::<f64>() as f32
+            })
+            .collect();
+        assert_eq!(operands.check(&c), Ok(()));
+        for wrong in [c[17] + 1e-3, f32::NAN] {
+            let right = std::mem::replace(&mut c[17], wrong);
+            let message = operands.check(&c).expect_err("a wrong element");
+            assert!(
+                message.starts_with("C[2, 3] of 5 x 7 x 11 (nt)"),
+                "{message}"
+            );
+            c[17] = right;
+        }
+    }
+
+    #[test]
+    fn numbers_fill_the_range_evenly() {
+        let x = uniform(10_000, 1);
+        assert!(x.iter().all(|x| (-1.0..1.0).contains(x)));
+        let mean = x.iter().map(|&x| f64::from(x)).sum::<f64>() / 1e4;
+        // Standard deviation of the mean: 1 / sqrt(3 * 10^4).
+        assert!(mean.abs() < 4.0 * 0.005_8, "{mean}");
+    }
+}

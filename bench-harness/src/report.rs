@@ -1,0 +1,142 @@
+//! What is printed: a line of JSON or a line of a table.
+
+use std::io::{self, Write};
+
+use serde::Serialize;
+
+use crate::args::Precision;
+use crate::stats::{self, Summary};
+use crate::timing::Series;
+
+/// Version of the JSON objects: raised when a field changes its meaning or goes.
+const SCHEMA_VERSION: u32 = 1;
+
+/// The name of this project's implementation in reports.
+pub(crate) const OURS: &str = "ours";
+
+/// One implementation's figures for one case. `A` are the arguments of the case as given, `E` what
+/// only some suites report.
+#[derive(Debug, Serialize)]
+pub(crate) struct Record<A, E> {
+    schema_version: u32,
+    suite: &'static str,
+    #[serde(flatten)]
+    arguments: A,
+    #[serde(flatten)]
+    setting: Setting,
+    #[serde(flatten)]
+    figures: Figures,
+    #[serde(flatten)]
+    extra: E,
+}
+
+/// Who ran, and how.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Setting {
+    /// [`OURS`], or a peer with its version.
+    pub(crate) r#impl: String,
+    /// The instruction set that ran; `auto` where a peer chose it.
+    pub(crate) isa: &'static str,
+    pub(crate) threads: usize,
+    /// What ran.
+    pub(crate) precision: Precision,
+    pub(crate) precision_asked: Precision,
+}
+
+/// The figures that every suite reports, per call or per step.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(crate) struct Figures {
+    pub(crate) repeats: usize,
+    pub(crate) median_ns: f64,
+    pub(crate) min_ns: f64,
+    pub(crate) mad_ns: f64,
+    pub(crate) flop: f64,
+    pub(crate) gflop_per_s: f64,
+    /// Median of the bursts beside the samples, on as many threads.
+    pub(crate) peak_gflop_per_s: f64,
+    pub(crate) fraction_of_peak: f64,
+}
+
+impl Figures {
+    /// The figures of calls that take `flop` operations each; `None` if nothing was timed.
+    pub(crate) fn of(series: &Series, flop: f64) -> Option<Self> {
+        let time = Summary::of(&series.ns)?;
+        let peak = stats::median(&series.peak)?;
+        let rate = flop / time.median;
+        Some(Self {
+            repeats: series.ns.len(),
+            median_ns: time.median,
+            min_ns: time.min,
+            mad_ns: time.mad,
+            flop,
+            gflop_per_s: rate,
+            peak_gflop_per_s: peak,
+            fraction_of_peak: rate / peak,
+        })
+    }
+}
+
+impl<A: Serialize, E: Serialize> Record<A, E> {
+    pub(crate) fn new(
+        suite: &'static str,
+        arguments: A,
+        setting: Setting,
+        figures: Figures,
+        extra: E,
+    ) -> Self {
+        Self {
+            schema_version: SCHEMA_VERSION,
+            suite,
+            arguments,
+            setting,
+            figures,
+            extra,
+        }
+    }
+
+    /// Prints the record: as JSON, or as `title` and the figures.
+    pub(crate) fn print(&self, json: bool, title: &str, note: &str) -> io::Result<()> {
+        if json {
+            return print_json(self);
+        }
+        let f = &self.figures;
+        writeln!(
+            io::stdout().lock(),
+            "{title:<24} {:<22} {:<7} {:>2} T {:>12.2} us +-{:>5.1} % {:>9.1} GFLOP/s {:>5.1} % of \
+             peak{note}",
+            self.setting.r#impl,
+            self.setting.isa,
+            self.setting.threads,
+            f.median_ns / 1e3,
+            100.0 * f.mad_ns / f.median_ns,
+            f.gflop_per_s,
+            100.0 * f.fraction_of_peak,
+        )
+    }
+}
+
+/// Prints one object on a line of its own.
+pub(crate) fn print_json(object: &impl Serialize) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    serde_json::to_writer(&mut out, object)?;
+    writeln!(out)
+}
+
+/// Adds the version of the schema to an object that is no [`Record`].
+#[derive(Debug, Serialize)]
+pub(crate) struct Versioned<T> {
+    schema_version: u32,
+    suite: &'static str,
+    #[serde(flatten)]
+    object: T,
+}
+
+impl<T> Versioned<T> {
+    pub(crate) fn new(suite: &'static str, object: T) -> Self {
+        Self {
+            schema_version: SCHEMA_VERSION,
+            suite,
+            object,
+        }
+    }
+}

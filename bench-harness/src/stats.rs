@@ -1,0 +1,79 @@
+//! Robust statistics of timings: minimum, median, median absolute deviation, paired ratio.
+//!
+//! On a machine with other users the clock and the caches change from one moment to the next. The
+//! median ignores outliers; the ratio of two things timed in turn ignores the changes that are
+//! slower than one turn.
+
+/// What is reported of one series of timings.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Summary {
+    pub(crate) min: f64,
+    pub(crate) median: f64,
+    /// Median of `|x - median|`.
+    pub(crate) mad: f64,
+}
+
+impl Summary {
+    /// The statistics of `series`, or `None` if it is empty.
+    pub(crate) fn of(series: &[f64]) -> Option<Self> {
+        let median = median(series)?;
+        let deviations: Vec<_> = series.iter().map(|x| (x - median).abs()).collect();
+        Some(Self {
+            min: series.iter().copied().fold(f64::INFINITY, f64::min),
+            median,
+            mad: self::median(&deviations)?,
+        })
+    }
+}
+
+/// The middle value, or the mean of the two middle ones; `None` for an empty series.
+pub(crate) fn median(series: &[f64]) -> Option<f64> {
+    let mut sorted = series.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let upper = *sorted.get(sorted.len() / 2)?;
+    Some(if sorted.len().is_multiple_of(2) {
+        (sorted[sorted.len() / 2 - 1] + upper) / 2.0
+    } else {
+        upper
+    })
+}
+
+/// Median of `a_i / b_i`, the two having been timed in the same round; `None` if there is no round.
+pub(crate) fn paired_ratio(a: &[f64], b: &[f64]) -> Option<f64> {
+    let ratios: Vec<_> = a.iter().zip(b).map(|(a, b)| a / b).collect();
+    median(&ratios)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn median_of_odd_even_and_empty_series() {
+        assert_eq!(median(&[3.0, 1.0, 2.0]), Some(2.0));
+        assert_eq!(median(&[4.0, 1.0, 3.0, 2.0]), Some(2.5));
+        assert_eq!(median(&[7.0]), Some(7.0));
+        assert_eq!(median(&[]), None);
+    }
+
+    #[test]
+    fn one_outlier_moves_neither_median_nor_deviation() {
+        let summary = Summary::of(&[10.0, 12.0, 11.0, 13.0, 1000.0]);
+        let expected = Summary {
+            min: 10.0,
+            median: 12.0,
+            mad: 1.0,
+        };
+        assert_eq!(summary, Some(expected));
+        assert_eq!(Summary::of(&[]), None);
+    }
+
+    #[test]
+    fn paired_ratio_sees_through_a_change_of_speed() {
+        // Half way the machine slows down by 3; b takes twice as long as a throughout.
+        let a = [1.0, 1.0, 3.0, 3.0];
+        let b = [2.0, 2.0, 6.0, 6.0];
+        assert_eq!(paired_ratio(&b, &a), Some(2.0));
+        assert_eq!(paired_ratio(&[], &a), None);
+    }
+}

@@ -1,0 +1,4 @@
+//! What can be measured.
+
+pub(crate) mod gemm;
+pub(crate) mod peak;
