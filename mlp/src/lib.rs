@@ -1,23 +1,6 @@
 //! Trains multi-layer perceptrons on CPUs, fast.
 //!
-//! ```
-//! use mlp::{Adam, Dataset, EarlyStopping, Mlp, TrainConfig};
-//!
-//! // Points in the plane: class 1 inside the unit circle, class 0 outside.
-//! let x: Vec<f32> = (0..800).map(|i| (i as f32 * 0.7).sin() * 1.6).collect();
-//! let y: Vec<u32> = x.chunks(2).map(|p| u32::from(p[0] * p[0] + p[1] * p[1] < 1.0)).collect();
-//! let (train, valid) = Dataset::classes(x, 2, y)?.split(0.75, 42)?;
-//!
-//! let mut net = Mlp::builder(2).dense(32).relu().dense(2).seed(42).build()?;
-//! let report = net.fit(&train, &TrainConfig::default()
-//!     .optimizer(Adam::new(1e-2)).batch_size(32).max_epochs(60)
-//!     .validation(&valid).early_stopping(EarlyStopping::patience(10).restore_best()))?;
-//! println!("{} after {} epochs: {:.4}", report.stop_reason, report.epochs, report.best_validation);
-//! let classes = net.predict(valid.inputs())?;
-//! # assert_eq!(classes.len(), 100);
-//! # assert!(net.evaluate(&valid)?.accuracy > Some(0.9), "{report}");
-//! # Ok::<(), mlp::MlpError>(())
-//! ```
+#![doc = concat!("```\n", include_str!("../doc/example.rs"), "```")]
 //!
 //! # How it works
 //!

@@ -77,7 +77,7 @@ fn draw(
     );
     area.fill(&WHITE)?;
     let mut chart = ChartBuilder::on(&area)
-        .caption("loss", ("sans-serif", 20))
+        .caption("loss of each epoch", ("sans-serif", 20))
         .margin(16)
         .x_label_area_size(40)
         .y_label_area_size(64)
@@ -106,6 +106,7 @@ fn draw(
     }
     chart
         .configure_series_labels()
+        .position(SeriesLabelPosition::UpperRight)
         .background_style(WHITE.mix(0.8))
         .border_style(BLACK)
         .draw()?;
