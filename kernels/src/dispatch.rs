@@ -7,14 +7,17 @@
 use std::fmt;
 use std::sync::OnceLock;
 
-use pulp::{Simd, WithSimd};
+use pulp::WithSimd;
 
-use crate::activation::Activation;
-use crate::elementwise;
+use crate::elementwise::{ActivationBackward, ActivationForward, Axpy, ExpForward, Scale};
 use crate::error::KernelError;
 use crate::gemm::GemmKernels;
 use crate::isa::{self, Isa};
 use crate::level::{Level, Scalar};
+use crate::loss::{CrossEntropy, SquaredError};
+use crate::reduce::{ColumnSums, Max, Sum, SumSquares};
+use crate::softmax::Softmax;
+use crate::update::{AdamUpdate, MomentumUpdate, SgdUpdate};
 
 /// Runs a kernel with the registers of a level; reached only through the table of that level.
 fn run<L: Level, K: WithSimd>(kernel: K) -> K::Output {
@@ -26,28 +29,41 @@ fn run<L: Level, K: WithSimd>(kernel: K) -> K::Output {
 
 /// One entry per vector operation, all of one instruction set. Callers have checked the shapes.
 pub(crate) struct VectorTable {
-    pub(crate) exp: fn(&[f32], &mut [f32]),
-    pub(crate) activation_forward: fn(Activation, &[f32], &mut [f32]),
-    pub(crate) activation_backward: fn(Activation, &[f32], &[f32], &mut [f32]),
-    pub(crate) axpy: fn(f32, &[f32], &mut [f32]),
+    pub(crate) exp: fn(ExpForward<'_>),
+    pub(crate) activation_forward: fn(ActivationForward<'_>),
+    pub(crate) activation_backward: fn(ActivationBackward<'_>),
+    pub(crate) axpy: fn(Axpy<'_>),
+    pub(crate) scale: fn(Scale<'_>),
+    pub(crate) sum: fn(Sum<'_>) -> f32,
+    pub(crate) sum_squares: fn(SumSquares<'_>) -> f32,
+    pub(crate) max: fn(Max<'_>) -> f32,
+    pub(crate) column_sums: fn(ColumnSums<'_>),
+    pub(crate) softmax: fn(Softmax<'_>),
+    pub(crate) cross_entropy: fn(CrossEntropy<'_>),
+    pub(crate) squared_error: fn(SquaredError<'_>),
+    pub(crate) sgd: fn(SgdUpdate<'_>),
+    pub(crate) momentum: fn(MomentumUpdate<'_>),
+    pub(crate) adam: fn(AdamUpdate<'_>),
 }
 
 impl VectorTable {
     const fn of<L: Level>() -> Self {
         Self {
-            exp: |x, y| run::<L, _>(elementwise::ExpForward { x, y }),
-            activation_forward: |activation, x, y| {
-                run::<L, _>(elementwise::ActivationForward { activation, x, y });
-            },
-            activation_backward: |activation, y, dy, dx| {
-                run::<L, _>(elementwise::ActivationBackward {
-                    activation,
-                    y,
-                    dy,
-                    dx,
-                });
-            },
-            axpy: |alpha, x, y| run::<L, _>(elementwise::Axpy { alpha, x, y }),
+            exp: |kernel| run::<L, _>(kernel),
+            activation_forward: |kernel| run::<L, _>(kernel),
+            activation_backward: |kernel| run::<L, _>(kernel),
+            axpy: |kernel| run::<L, _>(kernel),
+            scale: |kernel| run::<L, _>(kernel),
+            sum: |kernel| run::<L, _>(kernel),
+            sum_squares: |kernel| run::<L, _>(kernel),
+            max: |kernel| run::<L, _>(kernel),
+            column_sums: |kernel| run::<L, _>(kernel),
+            softmax: |kernel| run::<L, _>(kernel),
+            cross_entropy: |kernel| run::<L, _>(kernel),
+            squared_error: |kernel| run::<L, _>(kernel),
+            sgd: |kernel| run::<L, _>(kernel),
+            momentum: |kernel| run::<L, _>(kernel),
+            adam: |kernel| run::<L, _>(kernel),
         }
     }
 }

@@ -29,14 +29,13 @@ pub(crate) fn activate<S: Simd>(s: S, activation: Activation, x: S::f32s) -> S::
 #[inline(always)]
 pub(crate) fn derivative<S: Simd>(s: S, activation: Activation, y: S::f32s) -> S::f32s {
     let one = s.splat_f32s(1.0);
-    let step = |left: f32| {
-        let positive = s.greater_than_f32s(y, s.splat_f32s(0.0));
-        s.select_f32s(positive, one, s.splat_f32s(left))
-    };
+    let positive = s.greater_than_f32s(y, s.splat_f32s(0.0));
     match activation {
         Activation::Identity => one,
-        Activation::Relu => step(0.0),
-        Activation::LeakyRelu { negative_slope } => step(negative_slope),
+        Activation::Relu => s.select_f32s(positive, one, s.splat_f32s(0.0)),
+        Activation::LeakyRelu { negative_slope } => {
+            s.select_f32s(positive, one, s.splat_f32s(negative_slope))
+        }
         Activation::Sigmoid => s.negate_mul_add_e_f32s(y, y, y),
         Activation::Tanh => s.negate_mul_add_e_f32s(y, y, one),
     }
@@ -224,5 +223,28 @@ impl WithSimd for Axpy<'_> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, s: S) {
         update(s, AddScaled(self.alpha), self.x, self.y);
+    }
+}
+
+/// `x *= alpha`
+pub(crate) struct Scale<'a> {
+    pub(crate) alpha: f32,
+    pub(crate) x: &'a mut [f32],
+}
+
+impl WithSimd for Scale<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, s: S) {
+        let alpha = s.splat_f32s(self.alpha);
+        let (x, tail) = S::as_mut_simd_f32s(self.x);
+        for x in x {
+            *x = s.mul_f32s(*x, alpha);
+        }
+        if !tail.is_empty() {
+            let last = s.mul_f32s(s.partial_load_f32s(tail), alpha);
+            s.partial_store_f32s(tail, last);
+        }
     }
 }

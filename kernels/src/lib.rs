@@ -8,13 +8,19 @@ mod epilogue;
 mod error;
 mod gemm;
 mod isa;
+mod lanes;
 mod level;
+mod loss;
 mod math;
 mod ops;
 #[cfg(feature = "probe")]
 #[doc(hidden)]
 pub mod probe;
+mod reduce;
+mod softmax;
 mod team;
+mod update;
+mod update_rule;
 mod view;
 
 pub use activation::Activation;

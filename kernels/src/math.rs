@@ -88,6 +88,21 @@ const TINY: f32 = 1.0 / (1u64 << 40) as f32;
 /// From here on sigmoid rounds to 1 (from 17.4 on, in fact).
 const SIGMOID_ONE: f32 = 20.0;
 
+/// `(ln(1 + f) - f + f^2 / 2) / f^3` in powers of f, highest first, for 1 + f in
+/// [sqrt(1/2), sqrt(2)): Cephes, `logf.c`.
+#[expect(clippy::excessive_precision, reason = "the digits of the source")]
+const LN: [f32; 9] = [
+    7.037_683_629_2e-2,
+    -1.151_461_031_0e-1,
+    1.167_699_874_0e-1,
+    -1.242_014_084_6e-1,
+    1.424_932_278_7e-1,
+    -1.666_805_766_5e-1,
+    2.000_071_476_5e-1,
+    -2.499_999_399_3e-1,
+    3.333_333_117_4e-1,
+];
+
 /// Exponent bits of 1.0, as an integer.
 const EXPONENT_OF_ONE: u32 = 127;
 
@@ -136,8 +151,14 @@ fn split_exp<S: Simd>(s: S, x: S::f32s) -> (S::u32s, S::f32s) {
     let n = s.sub_f32s(shifted, magic);
     let r = s.negate_mul_add_e_f32s(n, s.splat_f32s(LN2_HIGH), x);
     let r = s.negate_mul_add_e_f32s(n, s.splat_f32s(LN2_LOW), r);
-    let rq = s.mul_f32s(r, polynomial(s, r, EXP));
-    let w = s.mul_add_e_f32s(rq, r, r);
+    let square = s.mul_add_e_f32s(r, r, s.splat_f32s(TINY));
+    // Estrin's scheme: pairs first, for a chain of dependent operations half as long.
+    let pair = |i: usize| (s.splat_f32s(EXP[i]), s.splat_f32s(EXP[i + 1]));
+    let [high, middle, low] = [pair(0), pair(2), pair(4)];
+    let q = s.mul_add_e_f32s(high.0, r, high.1);
+    let q = s.mul_add_e_f32s(q, square, s.mul_add_e_f32s(middle.0, r, middle.1));
+    let q = s.mul_add_e_f32s(q, square, s.mul_add_e_f32s(low.0, r, low.1));
+    let w = s.mul_add_e_f32s(q, square, r);
     let exponent =
         s.wrapping_dyn_shl_u32s(s.transmute_u32s_f32s(shifted), s.splat_u32s(FRACTION_BITS));
     (exponent, w)
@@ -192,8 +213,34 @@ pub(crate) fn sigmoid<S: Simd>(s: S, x: S::f32s) -> S::f32s {
     let limited = at_most(s, s.splat_f32s(SIGMOID_ONE), limited);
     let (exponent, w) = split_exp(s, s.neg_f32s(limited));
     let scale = power_of_two(s, exponent);
-    let denominator = s.mul_add_e_f32s(scale, w, s.add_f32s(scale, one));
+    // From 2^24 on, 1 + 2^n loses its 1: what got lost goes to the smaller summand.
+    let sum = s.add_f32s(scale, one);
+    let lost = s.sub_f32s(one, s.sub_f32s(sum, scale));
+    let denominator = s.add_f32s(s.mul_add_e_f32s(scale, w, lost), sum);
     let y = s.div_f32s(one, denominator);
     let underflows = s.less_than_f32s(x, s.splat_f32s(EXP_MIN));
     s.select_f32s(underflows, s.splat_f32s(0.0), y)
+}
+
+/// ln x for x >= 1, such as a sum of exponentials of which one is 1; infinity and NaN are kept.
+#[inline(always)]
+pub(crate) fn ln<S: Simd>(s: S, x: S::f32s) -> S::f32s {
+    let one = s.splat_f32s(1.0);
+    let bits = s.transmute_u32s_f32s(x);
+    // Counted from the bits of sqrt(1/2), the exponent steps where m is to jump back.
+    let root_of_half = s.splat_u32s(std::f32::consts::FRAC_1_SQRT_2.to_bits());
+    let fraction_bits = s.splat_u32s(FRACTION_BITS);
+    let k = s.wrapping_dyn_shr_u32s(s.sub_u32s(bits, root_of_half), fraction_bits);
+    let m = s.sub_u32s(bits, s.wrapping_dyn_shl_u32s(k, fraction_bits));
+    let f = s.sub_f32s(s.transmute_f32s_u32s(m), one);
+    let k = s.add_u32s(k, s.splat_u32s(ROUND_TO_INTEGER.to_bits()));
+    let k = s.sub_f32s(s.transmute_f32s_u32s(k), s.splat_f32s(ROUND_TO_INTEGER));
+
+    let square = s.mul_f32s(f, f);
+    let y = s.mul_f32s(s.mul_f32s(polynomial(s, f, LN), f), square);
+    let y = s.mul_add_e_f32s(k, s.splat_f32s(LN2_LOW), y);
+    let y = s.mul_add_e_f32s(square, s.splat_f32s(-0.5), y);
+    let y = s.mul_add_e_f32s(k, s.splat_f32s(LN2_HIGH), s.add_f32s(f, y));
+    let finite = s.less_than_or_equal_f32s(x, s.splat_f32s(f32::MAX));
+    s.select_f32s(finite, y, x)
 }

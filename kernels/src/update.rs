@@ -1,0 +1,106 @@
+//! Loops of the optimiser updates over slices of parameters; the formulas are in
+//! [`crate::update_rule`].
+
+use pulp::{Simd, WithSimd};
+
+use crate::ops::{AdamRule, SgdRule};
+use crate::update_rule::{Adam, Momentum, Sgd};
+
+/// One step of gradient descent without momentum.
+pub(crate) struct SgdUpdate<'a> {
+    pub(crate) rule: SgdRule,
+    pub(crate) grads: &'a [f32],
+    pub(crate) params: &'a mut [f32],
+}
+
+impl WithSimd for SgdUpdate<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, s: S) {
+        let rule = Sgd::new(s, self.rule);
+        let (grads, grads_tail) = S::as_simd_f32s(self.grads);
+        let (params, params_tail) = S::as_mut_simd_f32s(self.params);
+        for (w, &g) in params.iter_mut().zip(grads) {
+            *w = rule.step(s, g, *w);
+        }
+        if !params_tail.is_empty() {
+            let w = rule.step(
+                s,
+                s.partial_load_f32s(grads_tail),
+                s.partial_load_f32s(params_tail),
+            );
+            s.partial_store_f32s(params_tail, w);
+        }
+    }
+}
+
+/// One step of gradient descent with momentum, Nesterov's or the plain one.
+pub(crate) struct MomentumUpdate<'a> {
+    pub(crate) rule: SgdRule,
+    pub(crate) grads: &'a [f32],
+    pub(crate) velocity: &'a mut [f32],
+    pub(crate) params: &'a mut [f32],
+}
+
+impl WithSimd for MomentumUpdate<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, s: S) {
+        let rule = Momentum::new(s, self.rule);
+        let (grads, grads_tail) = S::as_simd_f32s(self.grads);
+        let (velocity, velocity_tail) = S::as_mut_simd_f32s(self.velocity);
+        let (params, params_tail) = S::as_mut_simd_f32s(self.params);
+        for ((w, v), &g) in params.iter_mut().zip(velocity).zip(grads) {
+            (*v, *w) = rule.step(s, g, *v, *w);
+        }
+        if !params_tail.is_empty() {
+            let (v, w) = rule.step(
+                s,
+                s.partial_load_f32s(grads_tail),
+                s.partial_load_f32s(velocity_tail),
+                s.partial_load_f32s(params_tail),
+            );
+            s.partial_store_f32s(velocity_tail, v);
+            s.partial_store_f32s(params_tail, w);
+        }
+    }
+}
+
+/// One step of Adam.
+pub(crate) struct AdamUpdate<'a> {
+    pub(crate) rule: AdamRule,
+    pub(crate) grads: &'a [f32],
+    pub(crate) first_moment: &'a mut [f32],
+    pub(crate) second_moment: &'a mut [f32],
+    pub(crate) params: &'a mut [f32],
+}
+
+impl WithSimd for AdamUpdate<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, s: S) {
+        let rule = Adam::new(s, self.rule);
+        let (grads, grads_tail) = S::as_simd_f32s(self.grads);
+        let (first, first_tail) = S::as_mut_simd_f32s(self.first_moment);
+        let (second, second_tail) = S::as_mut_simd_f32s(self.second_moment);
+        let (params, params_tail) = S::as_mut_simd_f32s(self.params);
+        for (((w, m), v), &g) in params.iter_mut().zip(first).zip(second).zip(grads) {
+            (*m, *v, *w) = rule.step(s, g, *m, *v, *w);
+        }
+        if !params_tail.is_empty() {
+            let (m, v, w) = rule.step(
+                s,
+                s.partial_load_f32s(grads_tail),
+                s.partial_load_f32s(first_tail),
+                s.partial_load_f32s(second_tail),
+                s.partial_load_f32s(params_tail),
+            );
+            s.partial_store_f32s(first_tail, m);
+            s.partial_store_f32s(second_tail, v);
+            s.partial_store_f32s(params_tail, w);
+        }
+    }
+}

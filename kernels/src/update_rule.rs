@@ -1,0 +1,132 @@
+//! One step of an optimiser on one register of parameters.
+//!
+//! Constants are prepared once per call, in f64 where they are differences of nearly equal numbers;
+//! the loops of [`crate::update`] and the epilogues of the weight gradient apply the rest.
+//!
+//! Moments and velocities below 2^-126 count as 0: once a gradient stays 0 they would decay into
+//! subnormal numbers, on which every operation costs a hundred cycles or more, and stay there.
+
+use pulp::Simd;
+
+use crate::ops::{AdamRule, SgdRule};
+
+/// x, or 0 where x is subnormal; NaN is kept.
+#[inline(always)]
+fn flush<S: Simd>(s: S, x: S::f32s) -> S::f32s {
+    let subnormal = s.less_than_f32s(s.abs_f32s(x), s.splat_f32s(f32::MIN_POSITIVE));
+    s.select_f32s(subnormal, s.splat_f32s(0.0), x)
+}
+
+/// `w -= lr g`, `g = grad + weight_decay w`
+#[derive(Clone, Copy)]
+pub(crate) struct Sgd<S: Simd> {
+    learning_rate: S::f32s,
+    weight_decay: S::f32s,
+}
+
+impl<S: Simd> Sgd<S> {
+    #[inline(always)]
+    pub(crate) fn new(s: S, rule: SgdRule) -> Self {
+        Self {
+            learning_rate: s.splat_f32s(rule.learning_rate),
+            weight_decay: s.splat_f32s(rule.weight_decay),
+        }
+    }
+
+    /// The new w.
+    #[inline(always)]
+    pub(crate) fn step(self, s: S, grad: S::f32s, w: S::f32s) -> S::f32s {
+        let g = s.mul_add_e_f32s(self.weight_decay, w, grad);
+        s.negate_mul_add_e_f32s(self.learning_rate, g, w)
+    }
+}
+
+/// `v = momentum v + g`, `w -= lr v`, or for Nesterov `w -= lr (g + momentum v)`, with
+/// `g = grad + weight_decay w`
+#[derive(Clone, Copy)]
+pub(crate) struct Momentum<S: Simd> {
+    learning_rate: S::f32s,
+    momentum: S::f32s,
+    weight_decay: S::f32s,
+    nesterov: bool,
+}
+
+impl<S: Simd> Momentum<S> {
+    #[inline(always)]
+    pub(crate) fn new(s: S, rule: SgdRule) -> Self {
+        Self {
+            learning_rate: s.splat_f32s(rule.learning_rate),
+            momentum: s.splat_f32s(rule.momentum),
+            weight_decay: s.splat_f32s(rule.weight_decay),
+            nesterov: rule.nesterov,
+        }
+    }
+
+    /// The new (v, w).
+    #[inline(always)]
+    pub(crate) fn step(self, s: S, grad: S::f32s, v: S::f32s, w: S::f32s) -> (S::f32s, S::f32s) {
+        let g = s.mul_add_e_f32s(self.weight_decay, w, grad);
+        let v = flush(s, s.mul_add_e_f32s(self.momentum, v, g));
+        let direction = if self.nesterov {
+            s.mul_add_e_f32s(self.momentum, v, g)
+        } else {
+            v
+        };
+        (v, s.negate_mul_add_e_f32s(self.learning_rate, direction, w))
+    }
+}
+
+/// Adam (Kingma and Ba, 2015) in PyTorch's form, with `g = grad + weight_decay w`:
+///
+/// `m = beta1 m + (1 - beta1) g`, `v = beta2 v + (1 - beta2) g^2`,
+/// `w -= lr / c1 * m / (sqrt(v) / sqrt(c2) + eps)`, `c = 1 - beta^step`
+#[derive(Clone, Copy)]
+pub(crate) struct Adam<S: Simd> {
+    beta1: S::f32s,
+    one_minus_beta1: S::f32s,
+    beta2: S::f32s,
+    one_minus_beta2: S::f32s,
+    step_size: S::f32s,
+    inverse_root_of_c2: S::f32s,
+    eps: S::f32s,
+    weight_decay: S::f32s,
+}
+
+impl<S: Simd> Adam<S> {
+    #[inline(always)]
+    pub(crate) fn new(s: S, rule: AdamRule) -> Self {
+        let (beta1, beta2) = (f64::from(rule.beta1), f64::from(rule.beta2));
+        let correction = |beta: f64| 1.0 - beta.powf(rule.step as f64);
+        let splat = |x: f64| s.splat_f32s(x as f32);
+        Self {
+            beta1: s.splat_f32s(rule.beta1),
+            one_minus_beta1: splat(1.0 - beta1),
+            beta2: s.splat_f32s(rule.beta2),
+            one_minus_beta2: splat(1.0 - beta2),
+            step_size: splat(f64::from(rule.learning_rate) / correction(beta1)),
+            inverse_root_of_c2: splat(1.0 / correction(beta2).sqrt()),
+            eps: s.splat_f32s(rule.eps),
+            weight_decay: s.splat_f32s(rule.weight_decay),
+        }
+    }
+
+    /// The new (m, v, w).
+    #[inline(always)]
+    pub(crate) fn step(
+        self,
+        s: S,
+        grad: S::f32s,
+        m: S::f32s,
+        v: S::f32s,
+        w: S::f32s,
+    ) -> (S::f32s, S::f32s, S::f32s) {
+        let g = s.mul_add_e_f32s(self.weight_decay, w, grad);
+        let m = s.mul_add_e_f32s(self.beta1, m, s.mul_f32s(self.one_minus_beta1, g));
+        let m = flush(s, m);
+        let new = s.mul_f32s(s.mul_f32s(self.one_minus_beta2, g), g);
+        let v = flush(s, s.mul_add_e_f32s(self.beta2, v, new));
+        let denominator = s.mul_add_e_f32s(s.sqrt_f32s(v), self.inverse_root_of_c2, self.eps);
+        let direction = s.div_f32s(m, denominator);
+        (m, v, s.negate_mul_add_e_f32s(self.step_size, direction, w))
+    }
+}
