@@ -7,7 +7,7 @@
 use std::fmt;
 use std::sync::OnceLock;
 
-use pulp::WithSimd;
+use pulp::{Simd, WithSimd};
 
 use crate::elementwise::{ActivationBackward, ActivationForward, Axpy, ExpForward, Scale};
 use crate::error::KernelError;

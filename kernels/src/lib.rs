@@ -30,6 +30,7 @@ pub use epilogue::Epilogue;
 pub use error::KernelError;
 pub use gemm::{Gemm, Workspace};
 pub use isa::Isa;
-pub use ops::{AdamRule, SgdRule, Targets};
+pub use loss::Targets;
 pub use team::{Team, TeamOptions, with_team};
+pub use update_rule::{AdamRule, SgdRule};
 pub use view::{MatMut, MatRef};

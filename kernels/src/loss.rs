@@ -17,12 +17,21 @@ use pulp::{Simd, WithSimd};
 
 use crate::lanes::{Apart, Row, RowMut, Tail, Together, TogetherMut, load_row, store_row};
 use crate::math;
-use crate::ops::Targets;
 use crate::softmax::{ShortRow, exp_sum, row_max, rows_together};
 use crate::view::{MatMut, MatRef};
 
 /// Rows whose logarithms are taken together; a multiple of the lanes of every register.
 const ROWS: usize = 64;
+
+/// What the rows of a loss are compared with.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub enum Targets<'a> {
+    /// One class per row.
+    Classes(&'a [u32]),
+    /// One value per element: probabilities for cross-entropy, values for squared error.
+    Values(MatRef<'a>),
+}
 
 /// What a row leaves for its loss, `total * ln(sum) + gap`, and its largest logit.
 struct RowTerms {

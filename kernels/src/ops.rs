@@ -5,21 +5,12 @@ use crate::activation::Activation;
 use crate::dispatch::Kernels;
 use crate::elementwise::{ActivationBackward, ActivationForward, Axpy, ExpForward, Scale};
 use crate::error::KernelError;
-use crate::loss::{CrossEntropy, SquaredError};
+use crate::loss::{CrossEntropy, SquaredError, Targets};
 use crate::reduce::{ColumnSums, Max, Sum, SumSquares};
 use crate::softmax::{Form, Softmax};
 use crate::update::{AdamUpdate, MomentumUpdate, SgdUpdate};
+use crate::update_rule::{AdamRule, SgdRule};
 use crate::view::{MatMut, MatRef};
-
-/// What the rows of a loss are compared with.
-#[derive(Clone, Copy, Debug)]
-#[non_exhaustive]
-pub enum Targets<'a> {
-    /// One class per row.
-    Classes(&'a [u32]),
-    /// One value per element: probabilities for cross-entropy, values for squared error.
-    Values(MatRef<'a>),
-}
 
 fn same_len(op: &'static str, expected: usize, got: usize) -> Result<(), KernelError> {
     if expected == got {
@@ -326,34 +317,4 @@ impl Kernels {
         });
         Ok(())
     }
-}
-
-/// Hyperparameters of [`Kernels::sgd_update`].
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct SgdRule {
-    /// Step size.
-    pub learning_rate: f32,
-    /// Share of the old velocity that is kept; 0 for plain gradient descent.
-    pub momentum: f32,
-    /// Whether to look ahead along the velocity.
-    pub nesterov: bool,
-    /// L2 term added to the gradient.
-    pub weight_decay: f32,
-}
-
-/// Hyperparameters of [`Kernels::adam_update`].
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct AdamRule {
-    /// Step size.
-    pub learning_rate: f32,
-    /// Decay of the first moment.
-    pub beta1: f32,
-    /// Decay of the second moment.
-    pub beta2: f32,
-    /// Added to the denominator.
-    pub eps: f32,
-    /// L2 term added to the gradient.
-    pub weight_decay: f32,
-    /// Number of this step, counted from 1.
-    pub step: u64,
 }

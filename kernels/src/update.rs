@@ -3,8 +3,7 @@
 
 use pulp::{Simd, WithSimd};
 
-use crate::ops::{AdamRule, SgdRule};
-use crate::update_rule::{Adam, Momentum, Sgd};
+use crate::update_rule::{Adam, AdamRule, Momentum, Sgd, SgdRule};
 
 /// One step of gradient descent without momentum.
 pub(crate) struct SgdUpdate<'a> {

@@ -8,7 +8,35 @@
 
 use pulp::Simd;
 
-use crate::ops::{AdamRule, SgdRule};
+/// Hyperparameters of [`crate::Kernels::sgd_update`].
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct SgdRule {
+    /// Step size.
+    pub learning_rate: f32,
+    /// Share of the old velocity that is kept; 0 for plain gradient descent.
+    pub momentum: f32,
+    /// Whether to look ahead along the velocity.
+    pub nesterov: bool,
+    /// L2 term added to the gradient.
+    pub weight_decay: f32,
+}
+
+/// Hyperparameters of [`crate::Kernels::adam_update`].
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct AdamRule {
+    /// Step size.
+    pub learning_rate: f32,
+    /// Decay of the first moment.
+    pub beta1: f32,
+    /// Decay of the second moment.
+    pub beta2: f32,
+    /// Added to the denominator.
+    pub eps: f32,
+    /// L2 term added to the gradient.
+    pub weight_decay: f32,
+    /// Number of this step, counted from 1.
+    pub step: u64,
+}
 
 /// x, or 0 where x is subnormal; NaN is kept.
 #[inline(always)]

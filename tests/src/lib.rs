@@ -16,4 +16,5 @@ pub mod network;
 pub mod optimizer;
 pub mod shapes;
 pub mod tolerance;
+pub mod ulp;
 pub mod values;

@@ -1,0 +1,212 @@
+//! The optimiser updates on every instruction set, against the f64 reference.
+
+use kernels::{AdamRule, KernelError, Kernels, SgdRule};
+use tests::layout::{Guarded, Storage};
+use tests::optimizer::{Optimizer, Rule};
+use tests::values::Values;
+
+const STEPS: u64 = 10;
+
+/// Ten steps of a few roundings each, on parameters and steps of size 1 and below.
+const TOLERANCE: f64 = 1e-6;
+
+const SGD: SgdRule = SgdRule {
+    learning_rate: 0.1,
+    momentum: 0.0,
+    nesterov: false,
+    weight_decay: 0.0,
+};
+
+const ADAM: AdamRule = AdamRule {
+    learning_rate: 0.01,
+    beta1: 0.9,
+    beta2: 0.999,
+    eps: 1e-8,
+    weight_decay: 0.0,
+    step: 0,
+};
+
+fn kernels() -> Vec<&'static Kernels> {
+    Kernels::available().expect("the environment names an instruction set that is here")
+}
+
+fn guarded(values: &[f32]) -> Guarded {
+    Guarded::new(Storage::Rows { pad: 0 }, 1, values.len(), |_, j| values[j])
+}
+
+fn slice(row: &mut Guarded) -> &mut [f32] {
+    &mut row.data[row.offset..row.offset + row.cols]
+}
+
+/// Steps of a kernel and of the reference from the same parameters with the same gradients.
+fn compare(
+    what: &str,
+    n: usize,
+    rule: Rule,
+    mut step: impl FnMut(u64, &[f32], &mut [f32], &mut [f32], &mut [f32]),
+) {
+    let mut values = Values::new(n as u64);
+    let start = values.vec(n);
+    let (mut params, mut first, mut second) = (
+        guarded(&start),
+        guarded(&vec![0.0; n]),
+        guarded(&vec![0.0; n]),
+    );
+    let mut exact: Vec<f64> = start.iter().map(|&w| f64::from(w)).collect();
+    let mut reference = Optimizer::new(rule, n);
+    for t in 1..=STEPS {
+        let grads = values.vec(n);
+        let wide: Vec<f64> = grads.iter().map(|&g| f64::from(g)).collect();
+        step(
+            t,
+            &grads,
+            slice(&mut first),
+            slice(&mut second),
+            slice(&mut params),
+        );
+        reference.step(&mut exact, &wide);
+    }
+    for buffer in [&params, &first, &second] {
+        assert_eq!(buffer.broken_guard(), None, "{what}, {n}");
+    }
+    for (j, exact) in exact.iter().enumerate() {
+        let error = (f64::from(params.at(0, j)) - exact).abs();
+        assert!(
+            error <= TOLERANCE,
+            "{what}, {j} of {n}: off by {error:e} from {exact}"
+        );
+    }
+}
+
+#[test]
+fn ten_steps_of_gradient_descent() {
+    for k in kernels() {
+        for n in 0..=67 {
+            for (momentum, nesterov) in [(0.0, false), (0.9, false), (0.9, true)] {
+                for weight_decay in [0.0, 0.01] {
+                    let rule = SgdRule {
+                        momentum,
+                        nesterov,
+                        weight_decay,
+                        ..SGD
+                    };
+                    let reference = Rule::Sgd {
+                        learning_rate: f64::from(rule.learning_rate),
+                        momentum: f64::from(momentum),
+                        nesterov,
+                        weight_decay: f64::from(weight_decay),
+                    };
+                    let what = format!("{rule:?} on {}", k.isa());
+                    compare(&what, n, reference, |_, grads, velocity, _, params| {
+                        k.sgd_update(rule, grads, velocity, params)
+                            .expect("as long");
+                    });
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn ten_steps_of_adam() {
+    for k in kernels() {
+        for n in 0..=67 {
+            for weight_decay in [0.0, 0.01] {
+                let rule = AdamRule {
+                    weight_decay,
+                    ..ADAM
+                };
+                let reference = Rule::Adam {
+                    learning_rate: f64::from(rule.learning_rate),
+                    beta1: f64::from(rule.beta1),
+                    beta2: f64::from(rule.beta2),
+                    eps: f64::from(rule.eps),
+                    weight_decay: f64::from(weight_decay),
+                };
+                let what = format!("{rule:?} on {}", k.isa());
+                compare(&what, n, reference, |step, grads, m, v, params| {
+                    k.adam_update(AdamRule { step, ..rule }, grads, m, v, params)
+                        .expect("as long");
+                });
+            }
+        }
+    }
+}
+
+#[test]
+fn moments_do_not_decay_into_subnormal_numbers() {
+    let tiny = [2.0 * f32::MIN_POSITIVE; 19];
+    for k in kernels() {
+        let (mut velocity, mut m, mut v) = (tiny, tiny, tiny);
+        let mut params = [1.0; 19];
+        for step in 1..=20 {
+            let momentum = SgdRule {
+                momentum: 0.5,
+                ..SGD
+            };
+            k.sgd_update(momentum, &[0.0; 19], &mut velocity, &mut params)
+                .expect("as long");
+            let adam = AdamRule {
+                beta1: 0.5,
+                beta2: 0.5,
+                step,
+                ..ADAM
+            };
+            k.adam_update(adam, &[0.0; 19], &mut m, &mut v, &mut params)
+                .expect("as long");
+        }
+        assert_eq!((velocity, m, v), ([0.0; 19], [0.0; 19], [0.0; 19]));
+        assert_eq!(params, [1.0; 19]);
+    }
+}
+
+#[test]
+fn a_gradient_that_is_not_a_number_shows_in_the_parameters() {
+    for k in kernels() {
+        let (mut velocity, mut m, mut v) = ([0.0; 3], [0.0; 3], [0.0; 3]);
+        let (mut by_sgd, mut by_adam) = ([1.0; 3], [1.0; 3]);
+        let momentum = SgdRule {
+            momentum: 0.9,
+            ..SGD
+        };
+        let grads = [0.0, f32::NAN, 0.0];
+        k.sgd_update(momentum, &grads, &mut velocity, &mut by_sgd)
+            .expect("as long");
+        let adam = AdamRule { step: 1, ..ADAM };
+        k.adam_update(adam, &grads, &mut m, &mut v, &mut by_adam)
+            .expect("as long");
+        for params in [by_sgd, by_adam] {
+            assert_eq!(params.map(f32::is_nan), [false, true, false]);
+        }
+    }
+}
+
+#[test]
+fn wrong_lengths_and_step_0_are_errors_and_change_nothing() {
+    for k in kernels() {
+        let mut params = [1.0; 4];
+        let momentum = SgdRule {
+            momentum: 0.9,
+            ..SGD
+        };
+        let adam = AdamRule { step: 1, ..ADAM };
+        let (g, s) = ([1.0; 4], || [0.0; 4]);
+        let results = [
+            k.sgd_update(SGD, &g[1..], &mut [], &mut params),
+            k.sgd_update(momentum, &g, &mut [], &mut params),
+            k.adam_update(adam, &g[1..], &mut s(), &mut s(), &mut params),
+            k.adam_update(adam, &g, &mut s()[1..], &mut s(), &mut params),
+            k.adam_update(adam, &g, &mut s(), &mut s()[1..], &mut params),
+            k.adam_update(ADAM, &g, &mut s(), &mut s(), &mut params),
+        ];
+        for result in results {
+            assert!(
+                matches!(result, Err(KernelError::Shape { .. })),
+                "{result:?}"
+            );
+        }
+        assert_eq!(params, [1.0; 4]);
+        // Without momentum there is no velocity to be long enough.
+        assert_eq!(k.sgd_update(SGD, &g, &mut [], &mut params), Ok(()));
+    }
+}
