@@ -7,10 +7,13 @@ use tests::tolerance::U;
 use tests::ulp::ulps;
 use tests::values::Values;
 
+/// How a function is called.
+type Run = fn(&Kernels, &[f32], &mut [f32]) -> Result<(), KernelError>;
+
 /// A function under test, what it ought to be, and how far it may be off.
 struct Function {
     name: &'static str,
-    run: fn(&Kernels, &[f32], &mut [f32]) -> Result<(), KernelError>,
+    run: Run,
     exact: fn(f64) -> f64,
     /// Units in the last place.
     bound: f64,
