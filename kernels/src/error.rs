@@ -1,5 +1,7 @@
 //! What can be wrong with a call into this crate.
 
+use crate::isa::Isa;
+
 /// Why a view could not be made, a kernel could not be chosen, or operands do not fit together.
 ///
 /// Each message says which operation was asked, what it expected, and what came.
@@ -78,9 +80,9 @@ pub enum KernelError {
     #[error("instruction set {wanted} was asked for, but the best available here is {best}")]
     MissingIsa {
         /// What was asked for.
-        wanted: crate::Isa,
+        wanted: Isa,
         /// The best that can run.
-        best: crate::Isa,
+        best: Isa,
     },
 }
 

@@ -3,6 +3,7 @@
 use kernels::KernelError;
 
 use crate::data::DataError;
+use crate::loss::Loss;
 
 /// Why a network could not be built, trained or asked.
 ///
@@ -54,7 +55,7 @@ pub enum MlpError {
     #[error("targets for {loss}: expected {expected}, got {got}")]
     Targets {
         /// The loss.
-        loss: crate::Loss,
+        loss: Loss,
         /// The kind it compares with.
         expected: &'static str,
         /// What came.
@@ -77,7 +78,7 @@ pub enum MlpError {
         /// The operation.
         op: &'static str,
         /// The loss that the network was built for.
-        loss: crate::Loss,
+        loss: Loss,
     },
     /// The loss of a step was NaN or infinite; the step changed nothing.
     #[error("step {step}: the loss is {loss}; the parameters were left as they were")]

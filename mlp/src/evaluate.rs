@@ -6,11 +6,11 @@ use kernels::{MatMut, MatRef, Targets, Team};
 
 use crate::data::Data;
 use crate::error::MlpError;
+use crate::loss::Loss;
 use crate::loss::{argmax, count_correct};
 use crate::network::Network;
 use crate::report::Evaluation;
 use crate::run::Engine;
-use crate::spec::Loss;
 
 /// Rows of a block: enough for products at full speed, few enough for values to stay in the cache.
 const BLOCK_ROWS: usize = 256;

@@ -3,10 +3,13 @@
 //! The mean's factor (1/B, or 1/(B n) for squared error) is part of the gradient of the outputs, so
 //! all gradients below are those of the mean already.
 
+mod kind;
+
 use kernels::{KernelError, Kernels, MatMut, MatRef, Targets};
 
 use crate::error::MlpError;
-use crate::spec::Loss;
+
+pub use kind::Loss;
 
 impl Loss {
     /// Factor between the sum over all rows and the loss.
@@ -49,29 +52,26 @@ impl Loss {
         outputs: usize,
         targets: Targets<'_>,
     ) -> Result<(), MlpError> {
-        let (expected, got) = match (self, targets) {
-            (Self::SoftmaxCrossEntropy, Targets::Classes(labels)) => {
-                (format!("{rows} labels"), format!("{}", labels.len()))
-            }
-            (_, Targets::Values(values)) => (
-                format!("{rows} x {outputs}"),
-                format!("{} x {}", values.rows(), values.cols()),
-            ),
-            _ => return Err(self.wrong_kind(targets)),
+        // The texts are made for a misfit only: this runs in every step.
+        let misfit = |expected: String, got: String| {
+            let what = "targets";
+            Err(MlpError::Shape {
+                what,
+                expected,
+                got,
+            })
         };
-        let fits = match targets {
-            Targets::Classes(labels) => labels.len() == rows,
-            Targets::Values(values) => (values.rows(), values.cols()) == (rows, outputs),
-            _ => false,
-        };
-        if fits {
-            return Ok(());
+        match (self, targets) {
+            (Self::SoftmaxCrossEntropy, Targets::Classes(labels)) => match labels.len() {
+                fits if fits == rows => Ok(()),
+                len => misfit(format!("{rows} labels"), len.to_string()),
+            },
+            (_, Targets::Values(values)) => match (values.rows(), values.cols()) {
+                fits if fits == (rows, outputs) => Ok(()),
+                (r, c) => misfit(format!("{rows} x {outputs}"), format!("{r} x {c}")),
+            },
+            _ => Err(self.wrong_kind(targets)),
         }
-        Err(MlpError::Shape {
-            what: "targets",
-            expected,
-            got,
-        })
     }
 
     /// Checks the targets of a whole data set, element by element.

@@ -2,20 +2,18 @@
 
 use kernels::{Isa, MatMut, MatRef, Team, with_team};
 
-use crate::config::TrainConfig;
 use crate::data::{Data, check_matrix};
 use crate::error::MlpError;
 use crate::evaluate::{self, Answer};
+use crate::loss::Loss;
 use crate::matrix::Matrix;
 use crate::network::Network;
-use crate::optimizer::{Optimizer, Sgd, State};
+use crate::optimizer::{Sgd, State};
 use crate::params::Buffer;
 use crate::plan::{Passes, Plan, lower};
-use crate::report::{Evaluation, Report};
+use crate::report::Evaluation;
 use crate::run::Engine;
-use crate::spec::{Loss, MlpBuilder, Spec};
-use crate::train::{Start, train};
-use crate::trainer::Trainer;
+use crate::spec::{MlpBuilder, Spec};
 
 /// Below so many flop a question is answered by the calling thread alone: entering the thread pool
 /// from outside costs up to 0.1 ms, in which one thread does some 15 Mflop.
@@ -78,61 +76,6 @@ impl Mlp {
         let network = Network::build(builder)?;
         let progress = Progress::new(network.parameters.len());
         Ok(Self { network, progress })
-    }
-
-    /// Trains the network on `data`, from its parameters as they are, with an optimiser that
-    /// remembers nothing.
-    ///
-    /// Data and settings are checked before the first step. The same network, data and settings give
-    /// the same parameters, bit for bit, for any number of threads.
-    ///
-    /// # Complexity
-    /// 6 flop for each sample, epoch and weight; 4 for those of the first layer. Memory is allocated
-    /// in the first epoch only.
-    ///
-    /// # Errors
-    /// If the data do not fit the network ([`MlpError::Shape`], [`MlpError::Label`],
-    /// [`MlpError::Targets`]) or a setting is out of range ([`MlpError::Setting`]). A loss that
-    /// becomes NaN or infinite is no error but a
-    /// [`StopReason`](crate::StopReason::NonFinite).
-    pub fn fit<'a>(
-        &mut self,
-        data: impl Into<Data<'a>>,
-        config: &TrainConfig<'_>,
-    ) -> Result<Report, MlpError> {
-        train(self, data.into(), config, Start::Fresh, config.max_epochs)
-    }
-
-    /// One epoch on `data`, going on from where the last training ended: the state of the optimiser
-    /// and the count of epochs are kept. `max_epochs` of the settings is not used.
-    ///
-    /// # Errors
-    /// As [`Mlp::fit`].
-    pub fn partial_fit<'a>(
-        &mut self,
-        data: impl Into<Data<'a>>,
-        config: &TrainConfig<'_>,
-    ) -> Result<Report, MlpError> {
-        train(self, data.into(), config, Start::Continue, 1)
-    }
-
-    /// As [`Mlp::fit`], but going on from where the last training ended: two epochs of `fit` and
-    /// three of `resume` give the bits of five epochs of `fit`. Early stopping counts anew.
-    ///
-    /// # Errors
-    /// As [`Mlp::fit`].
-    pub fn resume<'a>(
-        &mut self,
-        data: impl Into<Data<'a>>,
-        config: &TrainConfig<'_>,
-    ) -> Result<Report, MlpError> {
-        train(
-            self,
-            data.into(),
-            config,
-            Start::Continue,
-            config.max_epochs,
-        )
     }
 
     /// Mean loss over `data`, and the share of samples whose class was found.
@@ -224,14 +167,6 @@ impl Mlp {
         };
         let engine = &mut workspace.engine;
         evaluate::answer(&self.network, engine, x, answer, out, &Team::solo())
-    }
-
-    /// A trainer for a loop of one's own; it goes on from where the last training ended.
-    ///
-    /// # Errors
-    /// [`MlpError::Setting`] if a setting of the optimiser is out of range.
-    pub fn trainer(&mut self, optimizer: impl Into<Optimizer>) -> Result<Trainer<'_>, MlpError> {
-        Trainer::new(self, optimizer.into())
     }
 
     /// A copy of all that training changes.

@@ -175,7 +175,7 @@ impl Engine {
     fn current_plan(&self) -> Result<&Plan, MlpError> {
         self.current
             .map(|number| &self.plans[number])
-            .ok_or(MlpError::Shape {
+            .ok_or_else(|| MlpError::Shape {
                 what: "backward pass",
                 expected: "a forward pass before it".into(),
                 got: "none since the last backward pass".into(),

@@ -22,15 +22,72 @@ const HISTORY_RESERVE: usize = 1 << 12;
 
 /// What a training starts from, beside the parameters as they are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Start {
+enum Start {
     /// An optimiser that remembers nothing, and the order of the first epoch.
     Fresh,
     /// Where the last training ended.
     Continue,
 }
 
+impl Mlp {
+    /// Trains the network on `data`, from its parameters as they are, with an optimiser that
+    /// remembers nothing.
+    ///
+    /// Data and settings are checked before the first step. The same network, data and settings give
+    /// the same parameters, bit for bit, for any number of threads.
+    ///
+    /// # Complexity
+    /// 6 flop for each sample, epoch and weight; 4 for those of the first layer. Memory is allocated
+    /// in the first epoch only.
+    ///
+    /// # Errors
+    /// If the data do not fit the network ([`MlpError::Shape`], [`MlpError::Label`],
+    /// [`MlpError::Targets`]) or a setting is out of range ([`MlpError::Setting`]). A loss that
+    /// becomes NaN or infinite is no error but a
+    /// [`StopReason`](crate::StopReason::NonFinite).
+    pub fn fit<'a>(
+        &mut self,
+        data: impl Into<Data<'a>>,
+        config: &TrainConfig<'_>,
+    ) -> Result<Report, MlpError> {
+        train(self, data.into(), config, Start::Fresh, config.max_epochs)
+    }
+
+    /// One epoch on `data`, going on from where the last training ended: the state of the optimiser
+    /// and the count of epochs are kept. `max_epochs` of the settings is not used.
+    ///
+    /// # Errors
+    /// As [`Mlp::fit`].
+    pub fn partial_fit<'a>(
+        &mut self,
+        data: impl Into<Data<'a>>,
+        config: &TrainConfig<'_>,
+    ) -> Result<Report, MlpError> {
+        train(self, data.into(), config, Start::Continue, 1)
+    }
+
+    /// As [`Mlp::fit`], but going on from where the last training ended: two epochs of `fit` and
+    /// three of `resume` give the bits of five epochs of `fit`. Early stopping counts anew.
+    ///
+    /// # Errors
+    /// As [`Mlp::fit`].
+    pub fn resume<'a>(
+        &mut self,
+        data: impl Into<Data<'a>>,
+        config: &TrainConfig<'_>,
+    ) -> Result<Report, MlpError> {
+        train(
+            self,
+            data.into(),
+            config,
+            Start::Continue,
+            config.max_epochs,
+        )
+    }
+}
+
 /// Trains on `data` for at most `max_epochs`.
-pub(crate) fn train(
+fn train(
     mlp: &mut Mlp,
     data: Data<'_>,
     config: &TrainConfig<'_>,

@@ -39,6 +39,16 @@ pub struct Trainer<'n> {
     engine: Engine,
 }
 
+impl Mlp {
+    /// A trainer for a loop of one's own; it goes on from where the last training ended.
+    ///
+    /// # Errors
+    /// [`MlpError::Setting`] if a setting of the optimiser is out of range.
+    pub fn trainer(&mut self, optimizer: impl Into<Optimizer>) -> Result<Trainer<'_>, MlpError> {
+        Trainer::new(self, optimizer.into())
+    }
+}
+
 impl<'n> Trainer<'n> {
     /// A trainer that goes on from the state that the network is in.
     pub(crate) fn new(mlp: &'n mut Mlp, optimizer: Optimizer) -> Result<Self, MlpError> {

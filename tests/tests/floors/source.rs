@@ -1,6 +1,6 @@
 //! A source file as tokens, and the modules it imports.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -83,36 +83,71 @@ impl SourceFile {
         any(self.tokens.clone())
     }
 
-    /// The modules among `known` that the file names, itself and its tests left out.
-    pub(crate) fn imports(&self, known: &[String]) -> Vec<String> {
-        let own = self.module();
-        let here: Vec<String> = match own.as_str() {
+    /// All paths of this crate that the file names, its tests left out.
+    fn paths(&self, known: &[String]) -> Vec<Vec<String>> {
+        let here: Vec<String> = match self.module().as_str() {
             "lib" | "main" => Vec::new(),
             module => module.split('/').map(str::to_owned).collect(),
         };
         let mut paths = Vec::new();
         collect_paths(&self.tokens, &here, known, &mut paths);
-        let found: BTreeSet<String> = paths
-            .iter()
-            .filter_map(|path| longest_module(path, known))
-            .filter(|module| *module != own)
-            .collect();
-        found.into_iter().collect()
+        paths
     }
 }
 
-/// The module that a path such as `gemm::driver::Gemm` lies in.
-fn longest_module(path: &[String], known: &[String]) -> Option<String> {
-    let mut prefix = path.to_vec();
-    while !prefix.is_empty() {
-        let module = prefix.join("/");
-        if known.contains(&module) {
-            return Some(module);
+/// The modules that each file of a crate imports.
+///
+/// What a module hands on under its own name (`pub use driver::Gemm` in `gemm`) is imported from
+/// where it is made. A module that names its children does not import them: they are parts of it.
+pub(crate) fn imports(files: &[SourceFile]) -> BTreeMap<String, Vec<String>> {
+    let known: Vec<String> = files.iter().map(SourceFile::module).collect();
+    let paths: Vec<_> = files.iter().map(|file| file.paths(&known)).collect();
+    let mut handed_on = BTreeMap::new();
+    for (module, paths) in known.iter().zip(&paths) {
+        for path in paths {
+            let name = path.last().expect("a path has a name");
+            handed_on.insert((module.as_str(), name.as_str()), path.as_slice());
         }
-        prefix.pop();
     }
-    // Something of the root itself; `lib` is the floor above all, so it may not be imported.
-    (!path.is_empty() && known.iter().any(|m| m == "lib")).then(|| "lib".to_owned())
+    let found = known.iter().zip(&paths).map(|(own, paths)| {
+        let modules: BTreeSet<String> = paths
+            .iter()
+            .filter_map(|path| origin(path, &known, &handed_on))
+            .filter(|module| !lies_in(module, own))
+            .collect();
+        (own.clone(), modules.into_iter().collect())
+    });
+    found.collect()
+}
+
+/// Whether a module is another one or a part of it; everything is a part of `lib`.
+fn lies_in(module: &str, outer: &str) -> bool {
+    let rest = module.strip_prefix(outer);
+    outer == "lib" || rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// The module in which the thing that a path such as `gemm::Gemm` names is made.
+fn origin(
+    path: &[String],
+    known: &[String],
+    handed_on: &BTreeMap<(&str, &str), &[String]>,
+) -> Option<String> {
+    let (mut path, mut hops) = (path, 0);
+    loop {
+        let depth = (1..=path.len())
+            .rev()
+            .find(|&depth| known.contains(&path[..depth].join("/")));
+        let module = match depth {
+            Some(depth) => path[..depth].join("/"),
+            None if known.iter().any(|m| m == "lib") => "lib".to_owned(),
+            None => return None,
+        };
+        let name = path.get(depth.unwrap_or(0));
+        match name.and_then(|name| handed_on.get(&(module.as_str(), name.as_str()))) {
+            Some(&next) if next != path && hops < known.len() => (path, hops) = (next, hops + 1),
+            _ => return Some(module),
+        }
+    }
 }
 
 fn word(token: Option<&TokenTree>) -> Option<String> {
@@ -241,9 +276,30 @@ fn after_item(tokens: &[TokenTree], mut at: usize) -> usize {
 mod tests {
     use super::*;
 
-    fn imports(path: &str, text: &str) -> Vec<String> {
-        let known = ["a", "b", "gemm", "gemm/pack", "gemm/driver", "lib"].map(str::to_owned);
-        SourceFile::parse(path, text).imports(&known)
+    /// What a file imports, in a crate where `gemm` hands on `Gemm` of `gemm/driver`, and the root
+    /// hands on `A` of `a`.
+    fn imports_of(path: &str, text: &str) -> String {
+        let others = [
+            ("src/a.rs", ""),
+            ("src/b.rs", ""),
+            (
+                "src/gemm/mod.rs",
+                "mod driver; pub use driver::Gemm; pub fn own() {}",
+            ),
+            ("src/gemm/driver.rs", ""),
+            ("src/gemm/pack.rs", ""),
+            (
+                "src/lib.rs",
+                "mod a; pub use a::A; pub use gemm::Gemm; pub fn own() {}",
+            ),
+        ];
+        let others = others.into_iter().filter(|(other, _)| *other != path);
+        let files: Vec<_> = [(path, text)]
+            .into_iter()
+            .chain(others)
+            .map(|(path, text)| SourceFile::parse(path, text))
+            .collect();
+        imports(&files)[&files[0].module()].join(" ")
     }
 
     #[test]
@@ -251,16 +307,20 @@ mod tests {
         for (text, expected) in [
             ("use crate::a::X;", "a"),
             (
-                "use crate::{a::X, gemm::{self, pack::Y}};",
-                "a gemm gemm/pack",
+                "use crate::{a::X, gemm::{self, driver::Y}};",
+                "a gemm gemm/driver",
             ),
             ("fn f() { crate::a::x() }", "a"),
             ("fn f() { g!(crate::b::x) }", "b"),
-            ("use super::pack::*;", "gemm/pack"),
-            ("use super::Gemm;", "gemm"),
-            ("use crate::Gemm;", "lib"),
+            ("use super::driver::*;", "gemm/driver"),
+            ("use super::own;", "gemm"),
+            ("use super::Gemm;", "gemm/driver"),
+            ("use crate::gemm::Gemm;", "gemm/driver"),
+            ("use crate::Gemm;", "gemm/driver"),
+            ("use crate::A;", "a"),
+            ("use crate::own;", "lib"),
             ("type X = Vec<crate::a::X>;", "a"),
-            ("mod inner { use super::super::pack::X; }", "gemm/pack"),
+            ("mod inner { use super::super::driver::X; }", "gemm/driver"),
             ("// use crate::a::X;\nconst S: &str = \"crate::a::x\";", ""),
             (
                 "#[cfg(test)] mod tests { use crate::b::X; }\nuse crate::a::X;",
@@ -269,17 +329,15 @@ mod tests {
             ("#[cfg(test)] use crate::b::{X, Y};\nuse crate::a::X;", "a"),
             ("use std::fmt; use rayon::a::X;", ""),
         ] {
-            let got = imports("kernels/src/gemm/driver.rs", text).join(" ");
-            assert_eq!(got, expected, "{text}");
+            assert_eq!(imports_of("src/gemm/pack.rs", text), expected, "{text}");
         }
     }
 
     #[test]
-    fn a_parent_that_uses_its_child_imports_it() {
-        let text = "mod pack; pub use pack::Pack;";
-        assert_eq!(imports("kernels/src/gemm/mod.rs", text), ["gemm/pack"]);
-        assert_eq!(imports("kernels/src/gemm.rs", text), ["gemm/pack"]);
-        assert_eq!(imports("kernels/src/lib.rs", "mod a; pub use a::A;"), ["a"]);
+    fn a_module_does_not_import_its_parts() {
+        let text = "mod driver; pub use driver::Gemm; use crate::b::X;";
+        assert_eq!(imports_of("src/gemm/mod.rs", text), "b");
+        assert_eq!(imports_of("src/lib.rs", "mod a; pub use a::A;"), "");
     }
 
     #[test]
