@@ -5,6 +5,10 @@
 //! `dW_l = delta_l^T h_(l-1)`, `db_l = column sums of delta_l`,
 //! `delta_(l-1) = (delta_l W_l) * act'(h_(l-1))`.
 
+mod bounds;
+
+pub use bounds::Bounds;
+
 use crate::activation::Activation;
 use crate::finite_diff;
 use crate::gemm::product;

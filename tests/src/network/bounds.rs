@@ -1,0 +1,264 @@
+//! How far a network computed in f32 may lie from this one: the errors of every step, carried
+//! through the formulas.
+//!
+//! Each quantity comes with a bound of its error. A product adds the errors of both factors and its
+//! own rounding ([`tolerance::gemm`]); an activation multiplies an error by its slope, and where an
+//! error could carry a sum across the kink of a ReLU, its derivative counts as unknown. Nothing
+//! here assumes that errors cancel, so the bounds grow with the depth of the network and are far
+//! above what is seen; yet a forgotten term or a wrong factor exceeds them by orders of magnitude.
+
+use super::{Layer, Loss, Network};
+use crate::activation::Activation;
+use crate::gemm::product;
+use crate::loss::softmax;
+use crate::matrix::Matrix;
+use crate::tolerance::{self, U};
+
+/// Relative error of an exponential, a quotient or a logarithm in f32, in units of u, generously.
+const FUNCTION_UNITS: f64 = 16.0;
+
+/// Bounds for everything a step computes.
+#[derive(Clone, Debug)]
+pub struct Bounds {
+    /// Of the outputs of the last layer.
+    pub outputs: Matrix,
+    /// Of the mean loss.
+    pub loss: f64,
+    /// Of the gradients, as layers.
+    pub gradients: Vec<Layer>,
+}
+
+/// A matrix and the bounds of its errors.
+#[derive(Clone)]
+struct Uncertain {
+    value: Matrix,
+    error: Matrix,
+}
+
+/// `A B` of two uncertain matrices, summed in f32: the bounds of its errors.
+///
+/// `|(A + dA)(B + dB) - A B| <= |A| |dB| + |dA| (|B| + |dB|)`, and the sum itself rounds.
+fn product_error(a: &Uncertain, b: &Uncertain) -> Matrix {
+    let (abs_a, abs_b) = (a.value.map(f64::abs), b.value.map(f64::abs));
+    let largest_b = sum(&abs_b, &b.error);
+    let carried = sum(&product(&abs_a, &b.error), &product(&a.error, &largest_b));
+    let magnitude = product(&sum(&abs_a, &a.error), &largest_b);
+    let k = a.value.cols;
+    sum(&carried, &magnitude.map(|m| tolerance::gemm(k, m)))
+}
+
+fn sum(a: &Matrix, b: &Matrix) -> Matrix {
+    Matrix::from_fn(a.rows, a.cols, |i, j| a.at(i, j) + b.at(i, j))
+}
+
+fn exact(value: Matrix) -> Uncertain {
+    let error = Matrix::zeros(value.rows, value.cols);
+    Uncertain { value, error }
+}
+
+/// The sums and the outputs of a layer.
+fn forward(layer: &Layer, input: &Uncertain) -> (Uncertain, Uncertain) {
+    let weights = exact(layer.weights.transposed());
+    let value = product(&input.value, &weights.value);
+    let value = Matrix::from_fn(value.rows, value.cols, |i, j| {
+        value.at(i, j) + layer.bias[j]
+    });
+    let carried = product_error(input, &weights);
+    let error = Matrix::from_fn(value.rows, value.cols, |i, j| {
+        carried.at(i, j) + 2.0 * U * (value.at(i, j).abs() + layer.bias[j].abs())
+    });
+    let sums = Uncertain { value, error };
+    let outputs = sums.value.map(|s| layer.activation.apply(s));
+    let error = Matrix::from_fn(outputs.rows, outputs.cols, |i, j| {
+        tolerance::activated(layer.activation, outputs.at(i, j), sums.error.at(i, j))
+    });
+    let outputs = Uncertain {
+        value: outputs,
+        error,
+    };
+    (sums, outputs)
+}
+
+/// The error of `act'`, taken from an output that is off by `error`.
+fn derivative_error(activation: Activation, s: f64, s_error: f64, y: f64, error: f64) -> f64 {
+    match activation {
+        Activation::Identity => 0.0,
+        Activation::Relu | Activation::LeakyRelu(_) => f64::from(u8::from(s.abs() <= s_error)),
+        // |d/dy (y - y^2)| <= 1 and |d/dy (1 - y^2)| <= 2 |y|, and two roundings of numbers up to 1.
+        Activation::Sigmoid => error + 2.0 * U,
+        Activation::Tanh => 2.0 * (y.abs() + error) * error + 2.0 * U,
+    }
+}
+
+/// `delta = dh * act'(y)`
+fn through_activation(
+    activation: Activation,
+    dh: &Uncertain,
+    sums: &Uncertain,
+    outputs: &Uncertain,
+) -> Uncertain {
+    let (rows, cols) = (dh.value.rows, dh.value.cols);
+    let slope = outputs.value.map(|y| activation.derivative(y));
+    let value = Matrix::from_fn(rows, cols, |i, j| dh.value.at(i, j) * slope.at(i, j));
+    let error = Matrix::from_fn(rows, cols, |i, j| {
+        let slope_error = derivative_error(
+            activation,
+            sums.value.at(i, j),
+            sums.error.at(i, j),
+            outputs.value.at(i, j),
+            outputs.error.at(i, j),
+        );
+        let (dh, dh_error) = (dh.value.at(i, j).abs(), dh.error.at(i, j));
+        slope.at(i, j).abs() * dh_error + (dh + dh_error) * slope_error + U * value.at(i, j).abs()
+    });
+    Uncertain { value, error }
+}
+
+impl Network {
+    /// The bounds of a step with this batch.
+    ///
+    /// # Panics
+    /// If the network has no layers.
+    pub fn bounds(&self, x: &Matrix, targets: &Matrix) -> Bounds {
+        let mut inputs = vec![exact(x.clone())];
+        let mut sums = Vec::new();
+        for layer in &self.layers {
+            let (s, y) = forward(layer, &inputs[inputs.len() - 1]);
+            sums.push(s);
+            inputs.push(y);
+        }
+        let outputs = inputs[self.layers.len()].clone();
+        let (loss, error) = self.loss_bounds(&outputs, targets);
+        let (_, value) = self.loss_of(&outputs.value, targets);
+        let mut dh = Uncertain { value, error };
+        let mut gradients = Vec::new();
+        for (l, layer) in self.layers.iter().enumerate().rev() {
+            let delta = through_activation(layer.activation, &dh, &sums[l], &inputs[l + 1]);
+            let transposed = Uncertain {
+                value: delta.value.transposed(),
+                error: delta.error.transposed(),
+            };
+            let ones = exact(Matrix::from_fn(x.rows, 1, |_, _| 1.0));
+            gradients.push(Layer {
+                weights: product_error(&transposed, &inputs[l]),
+                bias: product_error(&transposed, &ones).data,
+                activation: layer.activation,
+            });
+            let weights = exact(layer.weights.clone());
+            dh = Uncertain {
+                value: product(&delta.value, &weights.value),
+                error: product_error(&delta, &weights),
+            };
+        }
+        gradients.reverse();
+        Bounds {
+            outputs: outputs.error,
+            loss,
+            gradients,
+        }
+    }
+
+    /// The bounds of the mean loss and of its derivative with respect to the outputs.
+    fn loss_bounds(&self, outputs: &Uncertain, targets: &Matrix) -> (f64, Matrix) {
+        let (rows, cols) = (outputs.value.rows, outputs.value.cols);
+        let (_, gradient) = self.loss_of(&outputs.value, targets);
+        let mut loss = 0.0;
+        let mut error = Matrix::zeros(rows, cols);
+        for i in 0..rows {
+            let (x, dx, t) = (outputs.value.row(i), outputs.error.row(i), targets.row(i));
+            match self.loss {
+                Loss::CrossEntropy => {
+                    // Logits off by d change a probability by a factor of e^(2d) at most; the
+                    // largest difference of two logits rounds as well.
+                    let d = dx.iter().copied().fold(0.0, f64::max);
+                    let span = x.iter().map(|x| x.abs()).fold(0.0, f64::max);
+                    let d = d + FUNCTION_UNITS * U * (1.0 + span);
+                    let total: f64 = t.iter().sum();
+                    let p = softmax(x);
+                    for j in 0..cols {
+                        let relative = (2.0 * d).exp_m1() + tolerance::gamma(cols + 16);
+                        error.data[i * cols + j] = (p[j] * total * relative
+                            + FUNCTION_UNITS * U * (p[j] * total + t[j]))
+                            / rows as f64;
+                    }
+                    let own = tolerance::gamma(2 * cols + 16) * (total + 1.0) * (1.0 + span);
+                    loss += 2.0 * d * total + own;
+                }
+                Loss::MeanSquaredError => {
+                    for j in 0..cols {
+                        let difference = (x[j] - t[j]).abs();
+                        let d = dx[j] + U * (difference + dx[j]);
+                        let count = (rows * cols) as f64;
+                        error.data[i * cols + j] =
+                            2.0 * d / count + 4.0 * U * gradient.at(i, j).abs();
+                        let square = (difference + d) * (difference + d);
+                        loss += 2.0 * difference * d + d * d + tolerance::gamma(cols + 4) * square;
+                    }
+                }
+            }
+        }
+        let count = match self.loss {
+            Loss::CrossEntropy => rows,
+            Loss::MeanSquaredError => rows * cols,
+        };
+        // The mean over the rows is one more sum.
+        let mean = self.loss_of(&outputs.value, targets).0;
+        let loss = loss / count as f64;
+        (
+            loss + tolerance::gamma(rows + 4) * (mean.abs() + loss),
+            error,
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::network::flatten;
+    use crate::values::Values;
+
+    fn network(activation: Activation, loss: Loss) -> (Network, Matrix, Matrix) {
+        let mut values = Values::new(3);
+        let x = values.matrix(20, 7);
+        let t = Matrix::one_hot(&values.labels(20, 4), 4);
+        let network = Network::random(&[7, 9, 11, 4], activation, loss, 5);
+        (network, x, t)
+    }
+
+    #[test]
+    fn bounds_are_small_against_what_they_bound() {
+        for activation in [Activation::Tanh, Activation::Sigmoid, Activation::Identity] {
+            for loss in [Loss::CrossEntropy, Loss::MeanSquaredError] {
+                let (network, x, t) = network(activation, loss);
+                let (value, gradients) = network.gradients(&x, &t);
+                let bounds = network.bounds(&x, &t);
+                let relative = bounds.loss / value;
+                assert!(relative > 0.0 && relative < 1e-4, "{relative}");
+                let largest =
+                    |layers: &[Layer]| flatten(layers).iter().fold(0.0, |m: f64, x| m.max(x.abs()));
+                let (g, bound) = (largest(&gradients), largest(&bounds.gradients));
+                assert!(bound > 0.0 && bound < 1e-4 * g, "{bound} for {g}");
+            }
+        }
+    }
+
+    /// Rounding every parameter to 12 bits is an error that no bound for f32 may cover.
+    #[test]
+    fn coarser_numbers_exceed_the_bounds() {
+        let (network, x, t) = network(Activation::Tanh, Loss::CrossEntropy);
+        let mut coarse = network.clone();
+        let flat = network.flat();
+        let rounded: Vec<f64> = flat.iter().map(|w| (w * 4096.0).round() / 4096.0).collect();
+        coarse.set_flat(&rounded);
+        let (_, exact) = network.gradients(&x, &t);
+        let (_, off) = coarse.gradients(&x, &t);
+        let bounds = flatten(&network.bounds(&x, &t).gradients);
+        let outside = flatten(&exact)
+            .iter()
+            .zip(flatten(&off))
+            .zip(bounds)
+            .filter(|((a, b), bound)| (*a - b).abs() > *bound)
+            .count();
+        assert!(outside > flat.len() / 2, "{outside} of {}", flat.len());
+    }
+}

@@ -1,0 +1,120 @@
+//! The same bits: again, for any number of threads, and in a process where other work goes on.
+
+use kernels::{Isa, Kernels};
+use mlp::{Adam, Dataset, Mlp, Sgd, Targets, TrainConfig, with_team};
+use tests::cases::check_each;
+use tests::values::Values;
+
+const FEATURES: usize = 61;
+const CLASSES: usize = 7;
+const SAMPLES: usize = 333;
+
+fn isas() -> Vec<Isa> {
+    let all = Kernels::available().expect("the environment asks for what this machine has");
+    all.into_iter().map(Kernels::isa).collect()
+}
+
+fn data() -> Dataset {
+    let mut values = Values::new(0xda7a);
+    let x = values.vec(SAMPLES * FEATURES);
+    Dataset::classes(x, FEATURES, values.labels(SAMPLES, CLASSES)).expect("good data")
+}
+
+/// Odd widths, and large enough that several threads take part.
+fn network(isa: Isa, seed: u64) -> Mlp {
+    let hidden = Mlp::builder(FEATURES).dense(301).relu().dense(163).tanh();
+    let network = hidden.dense(CLASSES).isa(isa).seed(seed).build();
+    network.expect("a description without mistakes")
+}
+
+fn config<'a>(threads: usize) -> TrainConfig<'a> {
+    let config = TrainConfig::default().optimizer(Adam::new(0.003));
+    config.batch_size(100).max_epochs(2).threads(threads)
+}
+
+fn bits(numbers: &[f32]) -> Vec<u32> {
+    numbers.iter().map(|x| x.to_bits()).collect()
+}
+
+/// The parameters and losses of a training.
+fn train(isa: Isa, seed: u64, threads: usize) -> (Vec<u32>, Vec<u32>) {
+    let mut network = network(isa, seed);
+    let report = network.fit(&data(), &config(threads)).expect("good data");
+    let losses: Vec<f32> = report.history.iter().map(|epoch| epoch.loss).collect();
+    (bits(network.parameters()), bits(&losses))
+}
+
+#[test]
+fn a_training_is_the_same_again_and_for_any_number_of_threads() {
+    check_each(isas(), |&isa| {
+        let expected = train(isa, 1, 1);
+        for threads in [1, 2, 3, 8, 0] {
+            if train(isa, 1, threads) != expected {
+                return Err(format!("{threads} threads end in other bits"));
+            }
+        }
+        if train(isa, 2, 1) == expected {
+            return Err("another seed ends in the same bits".to_owned());
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn steps_are_the_same_for_any_number_of_threads() {
+    let data = data();
+    let (x, labels) = (data.inputs(), data.labels().expect("classes"));
+    check_each(isas(), |&isa| {
+        let run = |threads| {
+            let mut network = network(isa, 3);
+            let optimizer = Sgd::new(0.1).momentum(0.9).nesterov();
+            let mut trainer = network.trainer(optimizer).expect("good settings");
+            let losses = with_team(threads, |team| {
+                [SAMPLES, 1, 2, 37, 128].map(|rows| {
+                    let targets = Targets::Classes(&labels[..rows]);
+                    let batch = x.part(0..rows, 0..FEATURES);
+                    trainer.step(batch, targets, team).expect("a good batch")
+                })
+            });
+            (bits(&losses), bits(network.parameters()))
+        };
+        let expected = run(1);
+        for threads in [2, 3, 8] {
+            if run(threads) != expected {
+                return Err(format!("{threads} threads end in other bits"));
+            }
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn trainings_side_by_side_do_not_disturb_each_other() {
+    check_each(isas(), |&isa| {
+        let expected = train(isa, 1, 1);
+        let all = std::thread::scope(|scope| {
+            let runs = [2, 1, 0, 2].map(|threads| scope.spawn(move || train(isa, 1, threads)));
+            runs.map(|run| run.join().expect("a training that does not panic"))
+        });
+        match all.iter().position(|got| *got != expected) {
+            None => Ok(()),
+            Some(run) => Err(format!("run {run} of {} ends in other bits", all.len())),
+        }
+    });
+}
+
+#[test]
+fn answers_do_not_depend_on_what_stands_beside_a_row() {
+    // A row of a product sums over its own elements alone, in an order that k decides.
+    let data = data();
+    let x = data.inputs();
+    check_each(isas(), |&isa| {
+        let network = network(isa, 4);
+        let all = network.forward(x).map_err(|e| e.to_string())?;
+        let again = network.forward(x).map_err(|e| e.to_string())?;
+        if bits(all.as_slice()) != bits(again.as_slice()) {
+            return Err("the same question has another answer".to_owned());
+        }
+        Ok(())
+    });
+}
