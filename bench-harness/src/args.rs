@@ -1,10 +1,11 @@
 //! The command line.
 
 use std::fmt;
+use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use kernels::Isa;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 /// Measures what the kernels and the training reach, beside the measured peak of the machine.
 #[derive(Debug, Parser)]
@@ -19,6 +20,10 @@ pub(crate) struct CommandLine {
 pub(crate) enum Suite {
     /// Products of matrices, beside other libraries.
     Gemm(GemmArgs),
+    /// Steps of training.
+    Train(TrainArgs),
+    /// Forward passes.
+    Infer(InferArgs),
     /// The peaks of the machine: multiply-adds, clock, bandwidths, hand-over between threads.
     Peak(PeakArgs),
 }
@@ -65,6 +70,41 @@ pub(crate) struct GemmArgs {
     pub(crate) common: Common,
 }
 
+/// A network and the batch that it is given.
+#[derive(Args, Clone, Debug, Serialize)]
+pub(crate) struct NetworkArgs {
+    /// Widths from the inputs to the outputs, such as 784,512,256,10.
+    #[arg(long)]
+    pub(crate) layers: Layers,
+    /// Samples of a step.
+    #[arg(long, default_value_t = 128)]
+    pub(crate) batch: usize,
+    /// What follows each layer but the last.
+    #[arg(long, value_enum, default_value_t = ActivationName::Relu)]
+    pub(crate) activation: ActivationName,
+}
+
+/// Steps of training: forward pass, backward pass, update.
+#[derive(Args, Debug)]
+pub(crate) struct TrainArgs {
+    #[command(flatten)]
+    pub(crate) network: NetworkArgs,
+    /// What the gradients are used by.
+    #[arg(long, value_enum, default_value_t = OptimizerName::Adam)]
+    pub(crate) optimizer: OptimizerName,
+    #[command(flatten)]
+    pub(crate) common: Common,
+}
+
+/// Forward passes.
+#[derive(Args, Debug)]
+pub(crate) struct InferArgs {
+    #[command(flatten)]
+    pub(crate) network: NetworkArgs,
+    #[command(flatten)]
+    pub(crate) common: Common,
+}
+
 /// The peaks of the machine.
 #[derive(Args, Debug)]
 pub(crate) struct PeakArgs {
@@ -92,6 +132,70 @@ pub(crate) enum ShapeTable {
     Training,
     /// m = n = k.
     Squares,
+}
+
+/// Activations by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
+#[serde(rename_all = "snake_case")]
+#[value(rename_all = "snake_case")]
+pub(crate) enum ActivationName {
+    /// y = x
+    Identity,
+    /// y = max(x, 0)
+    Relu,
+    /// y = x for x > 0, else x / 100
+    LeakyRelu,
+    /// y = 1 / (1 + e^-x)
+    Sigmoid,
+    /// y = tanh x
+    Tanh,
+}
+
+/// Optimisers by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
+#[serde(rename_all = "snake_case")]
+#[value(rename_all = "snake_case")]
+pub(crate) enum OptimizerName {
+    /// Plain gradient descent.
+    Sgd,
+    /// With momentum 0.9.
+    Momentum,
+    /// With Nesterov's momentum 0.9.
+    Nesterov,
+    /// Adam with the usual betas.
+    Adam,
+}
+
+/// Widths of the layers of a network, inputs first; at least two.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Layers(pub(crate) Vec<usize>);
+
+impl FromStr for Layers {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let widths: Option<Vec<usize>> = text
+            .split(',')
+            .map(|width| width.trim().parse().ok().filter(|&width| width > 0))
+            .collect();
+        match widths {
+            Some(widths) if widths.len() >= 2 => Ok(Self(widths)),
+            _ => Err("expected at least two widths of at least 1, such as 784,512,10".to_owned()),
+        }
+    }
+}
+
+impl fmt::Display for Layers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let words: Vec<_> = self.0.iter().map(usize::to_string).collect();
+        f.write_str(&words.join(","))
+    }
+}
+
+impl Serialize for Layers {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
 }
 
 /// How exact products have to be; names as in `float32_matmul_precision`.
@@ -151,5 +255,15 @@ mod tests {
         assert!(parse("bench-harness gemm --m 1 --n 2").is_err());
         assert!(parse("bench-harness gemm --suite squares --m 1").is_err());
         assert!(parse("bench-harness gemm --suite squares --isa sse9").is_err());
+    }
+
+    #[test]
+    fn layers_are_read_and_written_alike() {
+        let layers: Layers = "784,512,10".parse().expect("three widths");
+        assert_eq!(layers, Layers(vec![784, 512, 10]));
+        assert_eq!(layers.to_string(), "784,512,10");
+        for text in ["", "784", "784,0,10", "784,,10", "784,-1"] {
+            assert!(text.parse::<Layers>().is_err(), "{text:?}");
+        }
     }
 }

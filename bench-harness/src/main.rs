@@ -6,6 +6,7 @@
 //! | `stats` | minimum, median, deviation, paired ratio |
 //! | `cost` | floating-point operations |
 //! | `machine` | the peaks to compare with |
+//! | `network` | a network to be timed, its batch, its check |
 //! | `operands` | what a product is made of, and its check |
 //! | `timing` | several implementations in turn |
 //! | `report` | JSON lines and tables |
@@ -16,6 +17,7 @@
 mod args;
 mod cost;
 mod machine;
+mod network;
 mod operands;
 mod peers;
 mod report;
@@ -23,13 +25,22 @@ mod stats;
 mod suites;
 mod timing;
 
+use std::alloc::System;
+
 use clap::Parser;
+use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 
 use args::{CommandLine, Suite};
+
+/// Counts allocations, for `allocations_per_step`.
+#[global_allocator]
+static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
 fn main() -> anyhow::Result<()> {
     match CommandLine::parse().suite {
         Suite::Gemm(args) => suites::gemm::run(&args),
+        Suite::Train(args) => suites::train::run(&args),
+        Suite::Infer(args) => suites::infer::run(&args),
         Suite::Peak(args) => suites::peak::run(&args),
     }
 }

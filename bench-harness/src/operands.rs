@@ -97,7 +97,7 @@ impl Operands {
 }
 
 /// `len` numbers in [-1, 1) from a linear congruential generator (Knuth's MMIX constants).
-fn uniform(len: usize, seed: u64) -> Vec<f32> {
+pub(crate) fn uniform(len: usize, seed: u64) -> Vec<f32> {
     let mut state = seed;
     (0..len)
         .map(|_| {

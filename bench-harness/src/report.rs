@@ -2,9 +2,10 @@
 
 use std::io::{self, Write};
 
+use kernels::Isa;
 use serde::Serialize;
 
-use crate::args::Precision;
+use crate::args::{Common, Precision};
 use crate::stats::{self, Summary};
 use crate::timing::Series;
 
@@ -55,6 +56,43 @@ pub(crate) struct Figures {
     /// Median of the bursts beside the samples, on as many threads.
     pub(crate) peak_gflop_per_s: f64,
     pub(crate) fraction_of_peak: f64,
+}
+
+/// What training and inference report beyond the figures.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(crate) struct PerSample {
+    samples_per_s: f64,
+    allocations_per_step: f64,
+}
+
+impl PerSample {
+    pub(crate) fn new(figures: &Figures, batch: usize, allocations_per_step: f64) -> Self {
+        Self {
+            samples_per_s: 1e9 * batch as f64 / figures.median_ns,
+            allocations_per_step,
+        }
+    }
+
+    /// The same in a table.
+    pub(crate) fn note(&self) -> String {
+        format!(
+            ", {:.0} samples/s, {} allocations per step",
+            self.samples_per_s, self.allocations_per_step
+        )
+    }
+}
+
+impl Setting {
+    /// That of this project's implementation.
+    pub(crate) fn ours(isa: Isa, threads: usize, asked: &Common) -> Self {
+        Self {
+            r#impl: OURS.to_owned(),
+            isa: isa.name(),
+            threads,
+            precision: asked.precision.in_use(),
+            precision_asked: asked.precision,
+        }
+    }
 }
 
 impl Figures {

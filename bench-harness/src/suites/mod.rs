@@ -1,4 +1,6 @@
 //! What can be measured.
 
 pub(crate) mod gemm;
+pub(crate) mod infer;
 pub(crate) mod peak;
+pub(crate) mod train;

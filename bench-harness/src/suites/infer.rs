@@ -1,0 +1,82 @@
+//! Forward passes.
+
+use std::hint::black_box;
+use std::time::Duration;
+
+use anyhow::Context;
+use kernels::{Team, with_team};
+use mlp::Trainer;
+
+use crate::args::{InferArgs, OptimizerName};
+use crate::network::{Batch, allocations_per_step};
+use crate::report::{Figures, OURS, PerSample, Record, Setting};
+use crate::timing::{Contestant, in_turn, time_calls};
+use crate::{cost, machine};
+
+/// The forward pass of a trainer: the one that takes a team.
+struct Ours<'a> {
+    trainer: Trainer<'a>,
+    batch: &'a Batch,
+    threads: usize,
+}
+
+impl Contestant for Ours<'_> {
+    fn name(&self) -> String {
+        OURS.to_owned()
+    }
+
+    fn threads(&self) -> usize {
+        self.threads
+    }
+
+    fn sample(&mut self, calls: usize) -> Duration {
+        with_team(self.threads, |team| {
+            machine::gather(team);
+            time_calls(calls, || {
+                let outputs = self.trainer.forward(self.batch.x(), team);
+                black_box(outputs.expect("the same pass succeeded in the check"));
+            })
+        })
+    }
+}
+
+/// Runs the suite.
+pub(crate) fn run(args: &InferArgs) -> anyhow::Result<()> {
+    let batch = Batch::random(&args.network)?;
+    let net = args.network.build(args.common.isa)?;
+    let isa = net.isa();
+    let threads = with_team(args.common.threads, Team::threads);
+
+    // One to run, which a trainer borrows whole, and one to read the weights from.
+    let mut timed = net.clone();
+    let mut trainer = timed.trainer(OptimizerName::Sgd)?;
+    let allocations_per_step = with_team(threads, |team| {
+        machine::gather(team);
+        let outputs = trainer.forward(batch.x(), team)?;
+        batch
+            .check_outputs(&net, &args.network, outputs)
+            .map_err(anyhow::Error::msg)?;
+        allocations_per_step(team, |team| {
+            trainer.forward(batch.x(), team)?;
+            Ok(())
+        })
+    })?;
+
+    let mut contestants: [Box<dyn Contestant + '_>; 1] = [Box::new(Ours {
+        trainer,
+        batch: &batch,
+        threads,
+    })];
+    let series = in_turn(&mut contestants, isa);
+    let flop = cost::forward(&args.network.layers.0, args.network.batch);
+    let figures = Figures::of(&series[0], flop).context("nothing was timed")?;
+    let extra = PerSample::new(&figures, args.network.batch, allocations_per_step);
+    let note = extra.note();
+    let setting = Setting::ours(isa, threads, &args.common);
+    Record::new("infer", &args.network, setting, figures, extra).print(
+        args.common.json,
+        &args.network.title(),
+        &note,
+    )?;
+    Ok(())
+}
