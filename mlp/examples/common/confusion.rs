@@ -43,3 +43,20 @@ impl fmt::Display for Confusion {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_classes_and_columns_are_answers() {
+        let confusion: Confusion = [(0, 0), (0, 2), (2, 2), (2, 2)].into_iter().collect();
+        let expected = [
+            "        0    1    2",
+            "   0    1    .    1",
+            "   1    .    .    .",
+            "   2    .    .    2",
+        ];
+        assert_eq!(confusion.to_string(), expected.join("\n"));
+    }
+}

@@ -17,7 +17,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
-use common::Training;
+use common::{Outcome, Training};
 use mlp::{Column, CsvReader, DataError, Dataset, Scaler};
 
 /// The images and their labels.
@@ -53,6 +53,11 @@ fn main() -> ExitCode {
 
 fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     let chart = common::chart(options.out.as_deref(), "digits-loss.svg")?;
+    common::summarise(&train(options)?, chart)
+}
+
+/// One training for each part of the data.
+fn train(options: &Options) -> Result<Vec<Outcome>, Box<dyn Error>> {
     let mut digits = CsvReader::labels(Column::Last).read_from(DIGITS)?;
     Scaler::uniform(digits.n_features(), 0.0, 1.0 / DARK).apply(&mut digits)?;
     let training = Training {
@@ -62,11 +67,10 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
         epochs: 40,
         threads: options.threads,
     };
-    let outcomes = parts(&digits, options)?
+    parts(&digits, options)?
         .iter()
         .map(|part| training.run(&part.title, &part.train, &part.test, options.seed))
-        .collect::<Result<Vec<_>, _>>()?;
-    common::summarise(&outcomes, chart)
+        .collect()
 }
 
 /// Samples to train with, and samples to test with.
@@ -92,4 +96,27 @@ fn parts(digits: &Dataset, options: &Options) -> Result<Vec<Part>, DataError> {
         })
     });
     parts.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn worked_cross_validation_finds_975_of_1000_digits() {
+        let options = Options::parse_from(["digits", "--folds", "5"]);
+        let outcomes = train(&options).unwrap();
+        let mean = outcomes.iter().map(Outcome::accuracy).sum::<f64>() / outcomes.len() as f64;
+        assert!(mean >= 0.975, "{mean}");
+    }
+
+    #[test]
+    fn every_digit_is_tested_once_in_five_folds() {
+        let digits = CsvReader::labels(Column::Last).read_from(DIGITS).unwrap();
+        let options = Options::parse_from(["digits", "--folds", "5"]);
+        let parts = parts(&digits, &options).unwrap();
+        let tested: usize = parts.iter().map(|part| part.test.n_samples()).sum();
+        assert_eq!((parts.len(), tested, digits.n_samples()), (5, 1797, 1797));
+        assert_eq!((digits.n_features(), digits.n_classes()), (64, Some(10)));
+    }
 }

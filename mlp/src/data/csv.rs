@@ -239,6 +239,7 @@ impl Cells<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn labels() -> CsvReader {
         CsvReader::labels(Column::Last)
@@ -346,5 +347,31 @@ mod tests {
         assert!(message(&labels(), b"1\n0").contains("at least one sample and one column"));
         assert!(message(&labels(), b"1,2\n\xff\xfe,0").contains("line 2: expected UTF-8 text"));
         assert!(labels().read("no/such/file.csv").is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_read_whole_or_refused(text in "[0-9,.; xe\"\r\n-]{0,40}") {
+            for header in [false, true] {
+                if let Ok(set) = labels().header(header).read_from(text.as_bytes())
+                    && !text.contains('"')
+                {
+                    let lines = text.split(['\r', '\n']).filter(|line| !line.is_empty()).count();
+                    prop_assert_eq!(set.n_samples() + usize::from(header), lines);
+                }
+            }
+        }
+
+        #[test]
+        fn numbers_come_back_as_written(
+            rows in prop::collection::vec((-1e30f32..1e30, -1e-30f32..1e-30, 0u32..1000), 1..20)
+        ) {
+            let text: String = rows.iter().map(|(a, b, y)| format!("{a},{b:e},{y}\n")).collect();
+            let set = labels().read_from(text.as_bytes()).unwrap();
+            for (i, (a, b, y)) in rows.into_iter().enumerate() {
+                prop_assert_eq!(set.inputs().row(i).unwrap(), [a, b]);
+                prop_assert_eq!(set.labels().unwrap()[i], y);
+            }
+        }
     }
 }

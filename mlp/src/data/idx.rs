@@ -221,6 +221,19 @@ mod tests {
     }
 
     #[test]
+    fn any_header_is_read_or_refused() {
+        let file = two_images();
+        for position in 0..16 {
+            for value in 0..=u8::MAX {
+                let mut changed = file.clone();
+                changed[position] = value;
+                let same = value == file[position];
+                assert_eq!(read("f", &changed[..]).is_ok(), same, "{position}: {value}");
+            }
+        }
+    }
+
+    #[test]
     fn joins_images_and_labels() {
         let dir = std::env::temp_dir().join(format!("mlp-idx-{}", std::process::id()));
         std::fs::create_dir_all(&dir).unwrap();
