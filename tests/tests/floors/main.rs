@@ -24,7 +24,9 @@ const KERNELS: &[(&str, u8)] = &[
     ("team", 1),
     ("team/gate", 1),
     ("epilogue", 2),
+    ("lanes", 2),
     ("math", 2),
+    ("update_rule", 2),
     ("gemm/vector", 2),
     ("gemm/vector/avx2", 2),
     ("gemm/vector/avx512", 2),
@@ -35,7 +37,11 @@ const KERNELS: &[(&str, u8)] = &[
     ("gemm/microkernel", 3),
     ("gemm/pack", 3),
     ("gemm/tables", 3),
+    ("loss", 3),
     ("probe", 3),
+    ("reduce", 3),
+    ("softmax", 3),
+    ("update", 3),
     ("gemm/blocking", 3),
     ("dispatch", 4),
     ("gemm/macrokernel", 5),
@@ -89,6 +95,7 @@ const MLP: &[(&str, u8)] = &[
 
 /// The files that may hold the word `unsafe`, tests and benchmarks included.
 const UNSAFE: &[&str] = &[
+    "bench-harness/src/peers/mod.rs",
     "kernels/src/dispatch.rs",
     "kernels/src/gemm/driver.rs",
     "kernels/src/gemm/finish.rs",
@@ -102,6 +109,7 @@ const UNSAFE: &[&str] = &[
     "kernels/src/gemm/vector/neon.rs",
     "kernels/src/gemm/vector/portable.rs",
     "kernels/src/gemm/workspace.rs",
+    "kernels/src/lanes.rs",
     "kernels/src/level.rs",
     "kernels/src/team.rs",
     "kernels/src/team/gate.rs",
