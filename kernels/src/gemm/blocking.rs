@@ -94,14 +94,20 @@ impl Blocking {
         let (nv, mr) = tile_size(kit, m, registers);
         let (rows, cols) = (Split::new(m, mr), Split::new(registers, nv));
         let pack_b = !b_unit || (rows.parts() >= 8 && n.saturating_mul(k) >= 64 * 1024);
-        let pack_a = pack_b && n > 128 && m.saturating_mul(n).saturating_mul(k) > 256 * 256 * 256;
+        let work = m.saturating_mul(n).saturating_mul(k);
+        let pack_a = pack_b && n > 128 && work > 256 * 256 * 256;
         let kc = if pack_a || pack_b { KC } else { KC_DIRECT };
+        // Divisions are slow enough to show in the smallest products, which have one panel.
+        let panels = |split: Split, max: usize| match split.parts() {
+            1 => 1,
+            _ => max.div_ceil(split.longest()),
+        };
         Self {
             rows,
             cols,
             depth: Split::new(k, kc),
-            row_panels: MC.div_ceil(rows.longest().max(1)),
-            col_panels: NC.div_ceil(cols.longest().max(1)),
+            row_panels: panels(rows, MC),
+            col_panels: panels(cols, NC),
             pack_a,
             pack_b,
         }
@@ -141,6 +147,11 @@ pub(super) fn packed_bound((m, n, k): (usize, usize, usize)) -> usize {
 /// is loaded, and the tiles too small to keep the units busy. Both are counted per step of the
 /// depth, in tenths of a multiply-add.
 fn tile_size<T>(kit: &Kit<T>, m: usize, registers: usize) -> (usize, usize) {
+    if let Some(family) = kit.families.get(registers - 1)
+        && m <= family.len()
+    {
+        return (registers, m);
+    }
     let cost = |nv: usize, mr: usize| {
         let (rows, cols) = (m.div_ceil(mr), registers.div_ceil(nv));
         let loads = m * cols + registers * rows;

@@ -1,9 +1,9 @@
 //! `C <- epilogue(alpha A B + beta C)`: the loops of BLIS around a register-tiled micro-kernel.
 //!
 //! ```text
-//! LOOP 5  jc  columns of C, nc at a time            driver
-//! LOOP 4  pc    depth, kc at a time; pack B         driver
-//! LOOP 3  ic      rows of C, mc at a time; pack A   driver
+//! LOOP 5  jc  columns of C, nc at a time            product
+//! LOOP 4  pc    depth, kc at a time; pack B         product
+//! LOOP 3  ic      rows of C, mc at a time; pack A   product
 //! LOOP 2  jr        column panels, nr wide          macrokernel
 //! LOOP 1  ir          row panels, mr high           macrokernel
 //!                       C tile += A panel B panel   microkernel
@@ -11,14 +11,18 @@
 //!
 //! F. Van Zee and R. van de Geijn, "BLIS: A Framework for Rapidly Instantiating BLAS
 //! Functionality", ACM TOMS 41 (2015). Which of the operands are packed, and how high and wide the
-//! panels are, follows from the shape, the strides and the instruction set (`blocking`).
+//! panels are, follows from the shape, the strides and the instruction set (`blocking`). A few rows against
+//! a B stored by columns are dot products instead (`dot`).
 
 mod blocking;
+mod chunks;
+mod dot;
 mod driver;
 mod finish;
 mod macrokernel;
 mod microkernel;
 mod pack;
+mod product;
 mod tables;
 mod vector;
 mod workspace;

@@ -4,6 +4,7 @@
 //! B and one for the broadcast of A. The families below are as high as the register file allows:
 //! 32 registers for AVX-512 and NEON, 16 for AVX2 and plain SSE2.
 
+use super::dot::{DotFn, dot_fn};
 use super::finish::{Finish, FinishArgs, FinishFn};
 use super::microkernel::{Variants, variants};
 use super::pack::{PackFn, pack_fn};
@@ -24,6 +25,8 @@ pub(super) struct Kit<T: 'static> {
     pub(super) families: &'static [Family<T>],
     /// Packs one micro-panel.
     pub(super) pack: PackFn<T>,
+    /// Products of few rows.
+    pub(super) dot: DotFn<T>,
 }
 
 /// The GEMM kernels of one instruction set.
@@ -85,6 +88,7 @@ const fn kit<L: Level, T: Lane>(families: &'static [Family<T>]) -> Kit<T> {
         lanes: <T::Of<L> as Vector>::LANES,
         families,
         pack: pack_fn::<L, T>(),
+        dot: dot_fn::<L, T>(),
     }
 }
 

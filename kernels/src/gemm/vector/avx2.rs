@@ -82,6 +82,21 @@ impl Vector for __m256 {
     }
 
     #[inline(always)]
+    unsafe fn sums([a, b, c, d]: [Self; 4]) -> [f32; 4] {
+        // SAFETY: as `Vector` asks; four elements fit the array.
+        unsafe {
+            let quads = _mm256_hadd_ps(_mm256_hadd_ps(a, b), _mm256_hadd_ps(c, d));
+            let sums = _mm_add_ps(
+                _mm256_castps256_ps128(quads),
+                _mm256_extractf128_ps::<1>(quads),
+            );
+            let mut out = [0.0; 4];
+            _mm_storeu_ps(out.as_mut_ptr(), sums);
+            out
+        }
+    }
+
+    #[inline(always)]
     unsafe fn prefetch(p: *const f32) {
         // SAFETY: a prefetch touches nothing.
         unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
@@ -176,6 +191,16 @@ impl Vector for __m256d {
     unsafe fn store_masked(self, mask: __m256i, p: *mut f64) {
         // SAFETY: as `Vector` asks; lanes outside the mask are not touched.
         unsafe { _mm256_maskstore_pd(p, mask, self) }
+    }
+
+    #[inline(always)]
+    unsafe fn sums(registers: [Self; 4]) -> [f64; 4] {
+        // SAFETY: as `Vector` asks; four elements fit the array.
+        registers.map(|x| unsafe {
+            let mut lanes = [0.0; 4];
+            _mm256_storeu_pd(lanes.as_mut_ptr(), x);
+            (lanes[0] + lanes[2]) + (lanes[1] + lanes[3])
+        })
     }
 
     #[inline(always)]

@@ -77,6 +77,29 @@ impl Vector for __m512 {
     }
 
     #[inline(always)]
+    unsafe fn sums([a, b, c, d]: [Self; 4]) -> [f32; 4] {
+        // SAFETY: as `Vector` asks; four elements fit the array.
+        unsafe {
+            let pairs = |x, y| _mm512_add_ps(_mm512_unpacklo_ps(x, y), _mm512_unpackhi_ps(x, y));
+            let (ab, cd) = (_mm512_castps_pd(pairs(a, b)), _mm512_castps_pd(pairs(c, d)));
+            let low = _mm512_castpd_ps(_mm512_unpacklo_pd(ab, cd));
+            let high = _mm512_castpd_ps(_mm512_unpackhi_pd(ab, cd));
+            let quads = _mm512_add_ps(low, high);
+            let halves = _mm256_add_ps(
+                _mm512_castps512_ps256(quads),
+                _mm512_extractf32x8_ps::<1>(quads),
+            );
+            let sums = _mm_add_ps(
+                _mm256_castps256_ps128(halves),
+                _mm256_extractf128_ps::<1>(halves),
+            );
+            let mut out = [0.0; 4];
+            _mm_storeu_ps(out.as_mut_ptr(), sums);
+            out
+        }
+    }
+
+    #[inline(always)]
     unsafe fn prefetch(p: *const f32) {
         // SAFETY: a prefetch touches nothing.
         unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
@@ -172,6 +195,12 @@ impl Vector for __m512d {
     unsafe fn store_masked(self, mask: __mmask8, p: *mut f64) {
         // SAFETY: as `Vector` asks; lanes outside the mask are not touched.
         unsafe { _mm512_mask_storeu_pd(p, mask, self) }
+    }
+
+    #[inline(always)]
+    unsafe fn sums(registers: [Self; 4]) -> [f64; 4] {
+        // SAFETY: as `Vector` asks.
+        registers.map(|x| unsafe { _mm512_reduce_add_pd(x) })
     }
 
     #[inline(always)]

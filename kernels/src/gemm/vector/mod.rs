@@ -69,6 +69,8 @@ pub(crate) trait Vector: Copy {
     /// # Safety
     /// The lanes of the mask can be written at `p`; no others are touched.
     unsafe fn store_masked(self, mask: Self::Mask, p: *mut Self::Elem);
+    /// The sum of the lanes of each of four registers, added in a fixed order.
+    unsafe fn sums(registers: [Self; 4]) -> [Self::Elem; 4];
     /// Hints that the cache line of `p` is wanted soon; `p` may point anywhere.
     unsafe fn prefetch(p: *const Self::Elem);
 

@@ -88,6 +88,12 @@ impl Vector for float32x4_t {
     }
 
     #[inline(always)]
+    unsafe fn sums(registers: [Self; 4]) -> [f32; 4] {
+        // SAFETY: as `Vector` asks.
+        registers.map(|x| unsafe { vaddvq_f32(x) })
+    }
+
+    #[inline(always)]
     unsafe fn prefetch(_: *const f32) {}
 }
 
@@ -157,6 +163,12 @@ impl Vector for float64x2_t {
             // SAFETY: as `Vector` asks: the lanes of the mask can be written.
             unsafe { *p.add(i) = lane };
         }
+    }
+
+    #[inline(always)]
+    unsafe fn sums(registers: [Self; 4]) -> [f64; 4] {
+        // SAFETY: as `Vector` asks.
+        registers.map(|x| unsafe { vaddvq_f64(x) })
     }
 
     #[inline(always)]

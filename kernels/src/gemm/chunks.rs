@@ -1,0 +1,66 @@
+//! Which part of C each member of a team computes.
+//!
+//! Each element of C is summed by one member, in an order that does not depend on the cut; so the
+//! cut may follow the number of threads without changing a bit.
+
+use std::ops::Range;
+
+/// Work below which a second thread costs more than it brings, in multiply-adds.
+const CHUNK_WORK: usize = 1 << 17;
+
+/// The parts of C that are computed by themselves: a grid over its panels.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Chunks {
+    row_panels: usize,
+    col_panels: usize,
+    down: usize,
+    across: usize,
+}
+
+impl Chunks {
+    /// As many chunks as there are threads, while each has enough to do: the longer side is cut
+    /// first.
+    pub(super) fn new(
+        threads: usize,
+        (m, n, k): (usize, usize, usize),
+        row_panels: usize,
+        col_panels: usize,
+    ) -> Self {
+        let (mut down, mut across) = (1, 1);
+        let work = m.saturating_mul(n).saturating_mul(k);
+        let wanted = if threads == 1 {
+            1
+        } else {
+            threads.min(work / CHUNK_WORK)
+        };
+        if wanted > 1 {
+            if m >= n {
+                down = wanted.min(row_panels);
+                across = (wanted / down).min(col_panels);
+            } else {
+                across = wanted.min(col_panels);
+                down = (wanted / across).min(row_panels);
+            }
+        }
+        Self {
+            row_panels,
+            col_panels,
+            down,
+            across,
+        }
+    }
+
+    pub(super) fn count(&self) -> usize {
+        self.down * self.across
+    }
+
+    /// The row and column panels of a chunk.
+    pub(super) fn get(&self, chunk: usize) -> (Range<usize>, Range<usize>) {
+        let part =
+            |panels: usize, parts: usize, i: usize| panels * i / parts..panels * (i + 1) / parts;
+        (
+            part(self.row_panels, self.down, chunk / self.across),
+            part(self.col_panels, self.across, chunk % self.across),
+        )
+    }
+}
