@@ -145,7 +145,8 @@ pub(super) fn packed_bound((m, n, k): (usize, usize, usize)) -> usize {
 ///
 /// The count of multiply-adds is the same for all; what differs is how often a register of A or B
 /// is loaded, and the tiles too small to keep the units busy. Both are counted per step of the
-/// depth, in tenths of a multiply-add.
+/// depth, in tenths of a multiply-add; a register of B comes from the second-level cache and counts
+/// three times an element of A.
 fn tile_size<T>(kit: &Kit<T>, m: usize, registers: usize) -> (usize, usize) {
     if let Some(family) = kit.families.get(registers - 1)
         && m <= family.len()
@@ -154,7 +155,7 @@ fn tile_size<T>(kit: &Kit<T>, m: usize, registers: usize) -> (usize, usize) {
     }
     let cost = |nv: usize, mr: usize| {
         let (rows, cols) = (m.div_ceil(mr), registers.div_ceil(nv));
-        let loads = m * cols + registers * rows;
+        let loads = m * cols + 3 * registers * rows;
         let idle = (rows * cols * BUSY).saturating_sub(m * registers);
         loads + 10 * idle
     };

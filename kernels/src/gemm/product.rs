@@ -38,9 +38,11 @@ unsafe impl<T: Send> Send for Output<T> {}
 // SAFETY: as above.
 unsafe impl<T: Send> Sync for Output<T> {}
 
-/// Rows up to which dot products beat packing B. They reach 80 % of the peak at any number of rows;
-/// the packed kernel reaches more, but has to share the cost of packing among its rows.
+/// Rows up to which dot products can beat packing B: they reach 80 % of the peak at any number of
+/// rows, the packed kernel more, but it has to share the cost of packing among its rows.
 const DOT_ROWS: usize = 48;
+/// Depth per row that they need beside: the lanes of each product are added up once.
+const DOT_DEPTH: usize = 10;
 /// Columns that one chunk of dot products has at least.
 const DOT_COLS: usize = 16;
 
@@ -80,7 +82,7 @@ impl<T: Element> Product<'_, T> {
             if n == 1 {
                 return self.dots_of_a_column(k, out, finish, team);
             }
-            if m <= DOT_ROWS && self.b.col_stride() != 1 {
+            if m <= DOT_ROWS.min(k / DOT_DEPTH) && self.b.col_stride() != 1 {
                 return self.dots(k, out, finish, team);
             }
         }

@@ -27,40 +27,12 @@ impl Vector for __m256 {
     type Mask = __m256i;
     const LANES: usize = 8;
 
-    #[inline(always)]
-    unsafe fn zero() -> Self {
-        // SAFETY: as `Vector` asks.
-        unsafe { _mm256_setzero_ps() }
-    }
-
-    #[inline(always)]
-    unsafe fn splat(x: f32) -> Self {
-        // SAFETY: as `Vector` asks.
-        unsafe { _mm256_set1_ps(x) }
-    }
+    intrinsics!(f32: zero _mm256_setzero_ps, splat _mm256_set1_ps, mul _mm256_mul_ps, load _mm256_loadu_ps, store _mm256_storeu_ps);
 
     #[inline(always)]
     unsafe fn mul_add(self, b: Self, c: Self) -> Self {
         // SAFETY: as `Vector` asks.
         unsafe { _mm256_fmadd_ps(self, b, c) }
-    }
-
-    #[inline(always)]
-    unsafe fn mul(self, b: Self) -> Self {
-        // SAFETY: as `Vector` asks.
-        unsafe { _mm256_mul_ps(self, b) }
-    }
-
-    #[inline(always)]
-    unsafe fn load(p: *const f32) -> Self {
-        // SAFETY: as `Vector` asks.
-        unsafe { _mm256_loadu_ps(p) }
-    }
-
-    #[inline(always)]
-    unsafe fn store(self, p: *mut f32) {
-        // SAFETY: as `Vector` asks.
-        unsafe { _mm256_storeu_ps(p, self) }
     }
 
     #[inline(always)]
@@ -139,40 +111,12 @@ impl Vector for __m256d {
     type Mask = __m256i;
     const LANES: usize = 4;
 
-    #[inline(always)]
-    unsafe fn zero() -> Self {
-        // SAFETY: as `Vector` asks.
-        unsafe { _mm256_setzero_pd() }
-    }
-
-    #[inline(always)]
-    unsafe fn splat(x: f64) -> Self {
-        // SAFETY: as `Vector` asks.
-        unsafe { _mm256_set1_pd(x) }
-    }
+    intrinsics!(f64: zero _mm256_setzero_pd, splat _mm256_set1_pd, mul _mm256_mul_pd, load _mm256_loadu_pd, store _mm256_storeu_pd);
 
     #[inline(always)]
     unsafe fn mul_add(self, b: Self, c: Self) -> Self {
         // SAFETY: as `Vector` asks.
         unsafe { _mm256_fmadd_pd(self, b, c) }
-    }
-
-    #[inline(always)]
-    unsafe fn mul(self, b: Self) -> Self {
-        // SAFETY: as `Vector` asks.
-        unsafe { _mm256_mul_pd(self, b) }
-    }
-
-    #[inline(always)]
-    unsafe fn load(p: *const f64) -> Self {
-        // SAFETY: as `Vector` asks.
-        unsafe { _mm256_loadu_pd(p) }
-    }
-
-    #[inline(always)]
-    unsafe fn store(self, p: *mut f64) {
-        // SAFETY: as `Vector` asks.
-        unsafe { _mm256_storeu_pd(p, self) }
     }
 
     #[inline(always)]

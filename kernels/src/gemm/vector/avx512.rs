@@ -23,40 +23,12 @@ impl Vector for __m512 {
     type Mask = __mmask16;
     const LANES: usize = 16;
 
-    #[inline(always)]
-    unsafe fn zero() -> Self {
-        // SAFETY: as `Vector` asks.
-        unsafe { _mm512_setzero_ps() }
-    }
-
-    #[inline(always)]
-    unsafe fn splat(x: f32) -> Self {
-        // SAFETY: as `Vector` asks.
-        unsafe { _mm512_set1_ps(x) }
-    }
+    intrinsics!(f32: zero _mm512_setzero_ps, splat _mm512_set1_ps, mul _mm512_mul_ps, load _mm512_loadu_ps, store _mm512_storeu_ps);
 
     #[inline(always)]
     unsafe fn mul_add(self, b: Self, c: Self) -> Self {
         // SAFETY: as `Vector` asks.
         unsafe { _mm512_fmadd_ps(self, b, c) }
-    }
-
-    #[inline(always)]
-    unsafe fn mul(self, b: Self) -> Self {
-        // SAFETY: as `Vector` asks.
-        unsafe { _mm512_mul_ps(self, b) }
-    }
-
-    #[inline(always)]
-    unsafe fn load(p: *const f32) -> Self {
-        // SAFETY: as `Vector` asks.
-        unsafe { _mm512_loadu_ps(p) }
-    }
-
-    #[inline(always)]
-    unsafe fn store(self, p: *mut f32) {
-        // SAFETY: as `Vector` asks.
-        unsafe { _mm512_storeu_ps(p, self) }
     }
 
     #[inline(always)]
@@ -144,40 +116,12 @@ impl Vector for __m512d {
     type Mask = __mmask8;
     const LANES: usize = 8;
 
-    #[inline(always)]
-    unsafe fn zero() -> Self {
-        // SAFETY: as `Vector` asks.
-        unsafe { _mm512_setzero_pd() }
-    }
-
-    #[inline(always)]
-    unsafe fn splat(x: f64) -> Self {
-        // SAFETY: as `Vector` asks.
-        unsafe { _mm512_set1_pd(x) }
-    }
+    intrinsics!(f64: zero _mm512_setzero_pd, splat _mm512_set1_pd, mul _mm512_mul_pd, load _mm512_loadu_pd, store _mm512_storeu_pd);
 
     #[inline(always)]
     unsafe fn mul_add(self, b: Self, c: Self) -> Self {
         // SAFETY: as `Vector` asks.
         unsafe { _mm512_fmadd_pd(self, b, c) }
-    }
-
-    #[inline(always)]
-    unsafe fn mul(self, b: Self) -> Self {
-        // SAFETY: as `Vector` asks.
-        unsafe { _mm512_mul_pd(self, b) }
-    }
-
-    #[inline(always)]
-    unsafe fn load(p: *const f64) -> Self {
-        // SAFETY: as `Vector` asks.
-        unsafe { _mm512_loadu_pd(p) }
-    }
-
-    #[inline(always)]
-    unsafe fn store(self, p: *mut f64) {
-        // SAFETY: as `Vector` asks.
-        unsafe { _mm512_storeu_pd(p, self) }
     }
 
     #[inline(always)]

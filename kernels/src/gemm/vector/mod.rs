@@ -3,6 +3,44 @@
 //! Everything else in this crate is written over `pulp`. The micro-kernel and packing are not,
 //! because masks, broadcasts, prefetches and in-register transposes decide there.
 
+/// Stamps the operations that are one intrinsic each.
+///
+/// The unsafe part of all of them is what [`Vector`] asks of its callers: the instruction set is
+/// there, and the pointers may be read or written.
+macro_rules! intrinsics {
+    ($elem:ty: zero $zero:path, splat $splat:path, mul $mul:path, load $load:path, store $store:path) => {
+        #[inline(always)]
+        unsafe fn zero() -> Self {
+            // SAFETY: as `Vector` asks.
+            unsafe { $zero() }
+        }
+
+        #[inline(always)]
+        unsafe fn splat(x: $elem) -> Self {
+            // SAFETY: as `Vector` asks.
+            unsafe { $splat(x) }
+        }
+
+        #[inline(always)]
+        unsafe fn mul(self, b: Self) -> Self {
+            // SAFETY: as `Vector` asks.
+            unsafe { $mul(self, b) }
+        }
+
+        #[inline(always)]
+        unsafe fn load(p: *const $elem) -> Self {
+            // SAFETY: as `Vector` asks.
+            unsafe { $load(p) }
+        }
+
+        #[inline(always)]
+        unsafe fn store(self, p: *mut $elem) {
+            // SAFETY: as `Vector` asks.
+            unsafe { $store(p, self) }
+        }
+    };
+}
+
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]

@@ -19,45 +19,25 @@ impl Level for Neon {
     }
 }
 
+/// # Safety
+/// The CPU has Advanced SIMD.
+#[inline(always)]
+unsafe fn zero_f32() -> float32x4_t {
+    // SAFETY: this function's contract.
+    unsafe { vdupq_n_f32(0.0) }
+}
+
 impl Vector for float32x4_t {
     type Elem = f32;
     type Mask = usize;
     const LANES: usize = 4;
 
-    #[inline(always)]
-    unsafe fn zero() -> Self {
-        // SAFETY: as `Vector` asks.
-        unsafe { vdupq_n_f32(0.0) }
-    }
-
-    #[inline(always)]
-    unsafe fn splat(x: f32) -> Self {
-        // SAFETY: as `Vector` asks.
-        unsafe { vdupq_n_f32(x) }
-    }
+    intrinsics!(f32: zero zero_f32, splat vdupq_n_f32, mul vmulq_f32, load vld1q_f32, store vst1q_f32);
 
     #[inline(always)]
     unsafe fn mul_add(self, b: Self, c: Self) -> Self {
         // SAFETY: as `Vector` asks.
         unsafe { vfmaq_f32(c, self, b) }
-    }
-
-    #[inline(always)]
-    unsafe fn mul(self, b: Self) -> Self {
-        // SAFETY: as `Vector` asks.
-        unsafe { vmulq_f32(self, b) }
-    }
-
-    #[inline(always)]
-    unsafe fn load(p: *const f32) -> Self {
-        // SAFETY: as `Vector` asks.
-        unsafe { vld1q_f32(p) }
-    }
-
-    #[inline(always)]
-    unsafe fn store(self, p: *mut f32) {
-        // SAFETY: as `Vector` asks.
-        unsafe { vst1q_f32(p, self) }
     }
 
     #[inline(always)]
@@ -97,45 +77,25 @@ impl Vector for float32x4_t {
     unsafe fn prefetch(_: *const f32) {}
 }
 
+/// # Safety
+/// The CPU has Advanced SIMD.
+#[inline(always)]
+unsafe fn zero_f64() -> float64x2_t {
+    // SAFETY: this function's contract.
+    unsafe { vdupq_n_f64(0.0) }
+}
+
 impl Vector for float64x2_t {
     type Elem = f64;
     type Mask = usize;
     const LANES: usize = 2;
 
-    #[inline(always)]
-    unsafe fn zero() -> Self {
-        // SAFETY: as `Vector` asks.
-        unsafe { vdupq_n_f64(0.0) }
-    }
-
-    #[inline(always)]
-    unsafe fn splat(x: f64) -> Self {
-        // SAFETY: as `Vector` asks.
-        unsafe { vdupq_n_f64(x) }
-    }
+    intrinsics!(f64: zero zero_f64, splat vdupq_n_f64, mul vmulq_f64, load vld1q_f64, store vst1q_f64);
 
     #[inline(always)]
     unsafe fn mul_add(self, b: Self, c: Self) -> Self {
         // SAFETY: as `Vector` asks.
         unsafe { vfmaq_f64(c, self, b) }
-    }
-
-    #[inline(always)]
-    unsafe fn mul(self, b: Self) -> Self {
-        // SAFETY: as `Vector` asks.
-        unsafe { vmulq_f64(self, b) }
-    }
-
-    #[inline(always)]
-    unsafe fn load(p: *const f64) -> Self {
-        // SAFETY: as `Vector` asks.
-        unsafe { vld1q_f64(p) }
-    }
-
-    #[inline(always)]
-    unsafe fn store(self, p: *mut f64) {
-        // SAFETY: as `Vector` asks.
-        unsafe { vst1q_f64(p, self) }
     }
 
     #[inline(always)]
