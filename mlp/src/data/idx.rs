@@ -99,7 +99,7 @@ fn read(name: &str, reader: impl Read) -> Result<Array, FileError> {
             true => "more".to_owned(),
             false => format!("{} bytes", bytes.len()),
         };
-        let expected = format!("{shown} = {claimed} bytes");
+        let expected = format!("{claimed} bytes for {shown} elements");
         return Err(FileError::format(name, "elements", expected, got));
     }
     Ok(Array { dimensions, bytes })
@@ -187,12 +187,12 @@ mod tests {
         );
         assert_eq!(
             message(&file[..20]),
-            "f, elements: expected 2 x 2 x 3 = 12 bytes, got 4 bytes"
+            "f, elements: expected 12 bytes for 2 x 2 x 3 elements, got 4 bytes"
         );
         file.push(0);
         assert_eq!(
             message(&file),
-            "f, elements: expected 2 x 2 x 3 = 12 bytes, got more"
+            "f, elements: expected 12 bytes for 2 x 2 x 3 elements, got more"
         );
         file[2] = 0x0d;
         assert!(
@@ -214,7 +214,9 @@ mod tests {
     fn absurd_sizes_cost_no_memory() {
         let mut file = vec![0, 0, 8, 2];
         file.extend([0xff; 8]);
-        assert!(message(&file).contains("18446744065119617025 bytes, got 0 bytes"));
+        assert!(message(&file).contains(
+            "18446744065119617025 bytes for 4294967295 x 4294967295 elements, got 0 bytes"
+        ));
         let mut file = vec![0, 0, 8, 255];
         file.extend([0xff; 4 * 255]);
         assert!(message(&file).contains("fewer than 2^64 elements"));
