@@ -256,8 +256,8 @@ mod tests {
     }
 }
 
-/// Every interleaving of two phases with two helpers:
-/// `RUSTFLAGS="--cfg loom" cargo test -p kernels --lib --release model`
+/// Every interleaving of two phases with two helpers that has at most three preemptions:
+/// `LOOM_MAX_PREEMPTIONS=3 RUSTFLAGS="--cfg loom" cargo test -p kernels --lib --release model`
 #[cfg(all(loom, test))]
 mod model {
     use super::*;

@@ -1,6 +1,9 @@
 //! The team on real threads, in pools of the tests' own and in the global one.
 
-use std::sync::atomic::AtomicU64;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::Instant;
 
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
