@@ -2,6 +2,7 @@
 
 use pulp::{Simd, WithSimd};
 
+use crate::activation::Activation;
 use crate::elementwise::{activate, derivative};
 use crate::epilogue::Epilogue;
 use crate::view::MatRef;
@@ -39,6 +40,32 @@ impl Finish<'_> {
             std::slice::from_raw_parts_mut(self.0.c.offset(i as isize * self.0.c_row), self.0.cols)
         }
     }
+
+    /// `c = act(c + bias)`
+    #[inline(always)]
+    fn activate<S: Simd>(&mut self, s: S, bias: Option<&[f32]>, f: Activate) {
+        for i in 0..self.0.rows {
+            // SAFETY: `i < rows`; the rest is the contract of `FinishFn`.
+            let row = unsafe { self.row(i) };
+            match bias {
+                Some(bias) => zip(s, row, bias, f),
+                None => map(s, row, f),
+            }
+        }
+    }
+
+    /// `c = c * act'(y)`, with y of the shape of the tile
+    #[inline(always)]
+    fn derive<S: Simd>(&mut self, s: S, output: MatRef<'_>, f: Derive) {
+        for i in 0..self.0.rows {
+            // SAFETY: `i < rows`; the rest is the contract of `FinishFn`.
+            let row = unsafe { self.row(i) };
+            match output.row(i) {
+                Some(y) => zip(s, row, y, f),
+                None => strided(s, row, output, i, f),
+            }
+        }
+    }
 }
 
 impl WithSimd for Finish<'_> {
@@ -47,76 +74,103 @@ impl WithSimd for Finish<'_> {
     #[inline(always)]
     fn with_simd<S: Simd>(mut self, s: S) {
         let t = self.0;
+        // One loop per activation, each with its formula alone.
         match t.epilogue {
             Epilogue::Store => {}
             Epilogue::Activate { bias, activation } => {
                 let bias = bias.map(|bias| &bias[t.col..t.col + t.cols]);
-                for i in 0..t.rows {
-                    // SAFETY: `i < rows`; the rest is the contract of `FinishFn`.
-                    let row = unsafe { self.row(i) };
-                    match bias {
-                        Some(bias) => zip(s, row, bias, |sum, bias| {
-                            activate(s, activation, s.add_f32s(sum, bias))
-                        }),
-                        None => map(s, row, |sum| activate(s, activation, sum)),
+                match activation {
+                    Activation::Identity => self.activate(s, bias, Activate(Activation::Identity)),
+                    Activation::Relu => self.activate(s, bias, Activate(Activation::Relu)),
+                    Activation::LeakyRelu { negative_slope } => {
+                        self.activate(s, bias, Activate(Activation::LeakyRelu { negative_slope }));
                     }
+                    Activation::Sigmoid => self.activate(s, bias, Activate(Activation::Sigmoid)),
+                    Activation::Tanh => self.activate(s, bias, Activate(Activation::Tanh)),
                 }
             }
             Epilogue::Derivative { activation, output } => {
-                for i in 0..t.rows {
-                    // SAFETY: `i < rows`; the rest is the contract of `FinishFn`.
-                    let row = unsafe { self.row(i) };
-                    let output = output.part(t.row + i..t.row + i + 1, t.col..t.col + t.cols);
-                    match output.row(0) {
-                        Some(y) => zip(s, row, y, |sum, y| {
-                            s.mul_f32s(sum, derivative(s, activation, y))
-                        }),
-                        None => strided(s, row, output, |sum, y| {
-                            s.mul_f32s(sum, derivative(s, activation, y))
-                        }),
+                let output = output.part(t.row..t.row + t.rows, t.col..t.col + t.cols);
+                match activation {
+                    Activation::Identity => {}
+                    Activation::Relu => self.derive(s, output, Derive(Activation::Relu)),
+                    Activation::LeakyRelu { negative_slope } => {
+                        self.derive(s, output, Derive(Activation::LeakyRelu { negative_slope }));
                     }
+                    Activation::Sigmoid => self.derive(s, output, Derive(Activation::Sigmoid)),
+                    Activation::Tanh => self.derive(s, output, Derive(Activation::Tanh)),
                 }
             }
         }
     }
 }
 
-/// `c = f(c)`
+/// A function of an element of C and one more, given for registers of them.
+///
+/// A closure would be compiled outside the function that has the instruction set, and called.
+trait Update: Copy {
+    fn on<S: Simd>(self, s: S, c: S::f32s, x: S::f32s) -> S::f32s;
+}
+
+/// `(c, bias) -> act(c + bias)`
+#[derive(Clone, Copy)]
+struct Activate(Activation);
+
+impl Update for Activate {
+    #[inline(always)]
+    fn on<S: Simd>(self, s: S, c: S::f32s, bias: S::f32s) -> S::f32s {
+        activate(s, self.0, s.add_f32s(c, bias))
+    }
+}
+
+/// `(c, y) -> c * act'(y)`
+#[derive(Clone, Copy)]
+struct Derive(Activation);
+
+impl Update for Derive {
+    #[inline(always)]
+    fn on<S: Simd>(self, s: S, c: S::f32s, y: S::f32s) -> S::f32s {
+        s.mul_f32s(c, derivative(s, self.0, y))
+    }
+}
+
+/// `c = f(c, 0)`
 #[inline(always)]
-fn map<S: Simd>(s: S, c: &mut [f32], f: impl Fn(S::f32s) -> S::f32s) {
+fn map<S: Simd>(s: S, c: &mut [f32], f: impl Update) {
+    let zero = s.splat_f32s(0.0);
     let (body, tail) = S::as_mut_simd_f32s(c);
     for c in body {
-        *c = f(*c);
+        *c = f.on(s, *c, zero);
     }
     if !tail.is_empty() {
-        let c = f(s.partial_load_f32s(tail));
+        let c = f.on(s, s.partial_load_f32s(tail), zero);
         s.partial_store_f32s(tail, c);
     }
 }
 
 /// `c = f(c, x)`
 #[inline(always)]
-fn zip<S: Simd>(s: S, c: &mut [f32], x: &[f32], f: impl Fn(S::f32s, S::f32s) -> S::f32s) {
+fn zip<S: Simd>(s: S, c: &mut [f32], x: &[f32], f: impl Update) {
     let (body, tail) = S::as_mut_simd_f32s(c);
     let (x_body, x_tail) = S::as_simd_f32s(x);
     for (c, &x) in body.iter_mut().zip(x_body) {
-        *c = f(*c, x);
+        *c = f.on(s, *c, x);
     }
     if !tail.is_empty() {
-        let c = f(s.partial_load_f32s(tail), s.partial_load_f32s(x_tail));
+        let c = f.on(s, s.partial_load_f32s(tail), s.partial_load_f32s(x_tail));
         s.partial_store_f32s(tail, c);
     }
 }
 
-/// `c = f(c, x)` for a row `x` whose elements are not contiguous.
+/// `c = f(c, x)` for row `i` of `x`, whose elements are not contiguous.
 #[inline(always)]
-fn strided<S: Simd>(s: S, c: &mut [f32], x: MatRef<'_>, f: impl Fn(S::f32s, S::f32s) -> S::f32s) {
+fn strided<S: Simd>(s: S, c: &mut [f32], x: MatRef<'_>, i: usize, f: impl Update) {
     let mut buffer = [0.0; 64];
     for (start, c) in (0..).step_by(buffer.len()).zip(c.chunks_mut(buffer.len())) {
         let buffer = &mut buffer[..c.len()];
         for (j, y) in buffer.iter_mut().enumerate() {
-            *y = *x.at(0, start + j);
+            *y = *x.at(i, start + j);
         }
-        zip(s, c, buffer, &f);
+        zip(s, c, buffer, f);
     }
 }
