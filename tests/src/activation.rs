@@ -65,7 +65,7 @@ mod tests {
     use approx::assert_abs_diff_eq;
 
     #[test]
-    fn values_worked_by_hand() {
+    fn values_by_hand() {
         assert_eq!(Activation::Relu.apply(-2.0), 0.0);
         assert_eq!(Activation::Relu.apply(3.0), 3.0);
         assert_eq!(Activation::LeakyRelu(0.25).apply(-2.0), -0.5);

@@ -58,7 +58,7 @@ mod tests {
     }
 
     #[test]
-    fn a_product_worked_by_hand() {
+    fn a_product_by_hand() {
         let a = matrix(2, 3, &[1.0, -2.0, 3.0, 4.0, 5.0, -6.0]);
         let b = matrix(3, 2, &[1.0, 0.0, 2.0, -1.0, 3.0, 1.0]);
         // Row 0: 1 - 4 + 9, 0 + 2 + 3. Row 1: 4 + 10 - 18, 0 - 5 - 6.

@@ -68,7 +68,7 @@ mod tests {
     use approx::assert_abs_diff_eq;
 
     #[test]
-    fn softmax_worked_by_hand() {
+    fn softmax_by_hand() {
         let p = softmax(&[0.0, 2f64.ln(), 5f64.ln()]);
         for (got, expected) in p.iter().zip([0.125, 0.25, 0.625]) {
             assert_abs_diff_eq!(*got, expected, epsilon = 1e-15);
@@ -80,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn cross_entropy_worked_by_hand() {
+    fn cross_entropy_by_hand() {
         let logits = Matrix::from_fn(2, 2, |i, j| if (i, j) == (0, 1) { 3f64.ln() } else { 0.0 });
         let got = softmax_cross_entropy(&logits, &Matrix::one_hot(&[0, 1], 2));
         assert_abs_diff_eq!(got.losses[0], 4f64.ln(), epsilon = 1e-15);
@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn squared_error_worked_by_hand() {
+    fn squared_error_by_hand() {
         let x = Matrix::from_f32(2, 2, &[1.0, 2.0, 0.0, 5.0]);
         let got = squared_error(&x, &Matrix::from_f32(2, 2, &[0.0, 4.0, 0.0, 5.5]));
         assert_eq!(got.losses, [5.0, 0.25]);

@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn sgd_worked_by_hand() {
+    fn sgd_by_hand() {
         assert_abs_diff_eq!(walk(sgd(0.0, false, 0.0), 2), 0.6, epsilon = 1e-15);
         // v = 2, then 0.5 * 2 + 2 = 3: 1 - 0.2 - 0.3
         assert_abs_diff_eq!(walk(sgd(0.5, false, 0.0), 2), 0.5, epsilon = 1e-15);
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn adam_worked_by_hand() {
+    fn adam_by_hand() {
         let rule = |eps, weight_decay| Rule::Adam {
             learning_rate: 0.1,
             beta1: 0.5,

@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn a_network_worked_by_hand() {
+    fn a_network_by_hand() {
         let (network, x, t) = by_hand();
         // Sums of layer 1: (0.5, -1) and (2.5, 1); outputs 3 * 0.5 + 1 = 2.5 and 3 * 2.5 + 4 + 1.
         let outputs = network.forward(&x);
