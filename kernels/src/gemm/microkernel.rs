@@ -52,15 +52,19 @@ pub(super) type Variants<T> = [[TileFn<T>; 2]; 2];
 
 /// The variants of an `MR x (NV * LANES)` micro-kernel.
 pub(super) const fn variants<L: Level, T: Lane, const MR: usize, const NV: usize>() -> Variants<T> {
+    let masked: [TileFn<T>; 2] = [
+        L::run::<Tile<T, MR, NV, true, false>>,
+        L::run::<Tile<T, MR, NV, true, true>>,
+    ];
+    if <T::Of<L> as Vector>::FREE_MASKS {
+        return [masked, masked];
+    }
     [
         [
             L::run::<Tile<T, MR, NV, false, false>>,
             L::run::<Tile<T, MR, NV, false, true>>,
         ],
-        [
-            L::run::<Tile<T, MR, NV, true, false>>,
-            L::run::<Tile<T, MR, NV, true, true>>,
-        ],
+        masked,
     ]
 }
 
@@ -96,7 +100,7 @@ unsafe fn tile<
     t: &TileArgs<V::Elem>,
 ) {
     debug_assert!(t.cols > (NV - 1) * V::LANES && t.cols <= NV * V::LANES);
-    debug_assert!(MASKED || t.cols == NV * V::LANES || t.b_depth == (NV * V::LANES) as isize);
+    debug_assert!(MASKED || t.cols == NV * V::LANES || t.b_depth >= (NV * V::LANES) as isize);
     debug_assert!(!UNIT || t.a_row == 1);
     let a_row = if UNIT { 1 } else { t.a_row };
     // SAFETY: the contract of `TileFn`: every element named below may be read or written, and the

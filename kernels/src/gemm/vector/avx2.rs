@@ -26,6 +26,7 @@ impl Vector for __m256 {
     type Elem = f32;
     type Mask = __m256i;
     const LANES: usize = 8;
+    const FREE_MASKS: bool = false;
 
     intrinsics!(f32: zero _mm256_setzero_ps, splat _mm256_set1_ps, mul _mm256_mul_ps, load _mm256_loadu_ps, store _mm256_storeu_ps);
 
@@ -110,6 +111,7 @@ impl Vector for __m256d {
     type Elem = f64;
     type Mask = __m256i;
     const LANES: usize = 4;
+    const FREE_MASKS: bool = false;
 
     intrinsics!(f64: zero _mm256_setzero_pd, splat _mm256_set1_pd, mul _mm256_mul_pd, load _mm256_loadu_pd, store _mm256_storeu_pd);
 

@@ -85,6 +85,8 @@ pub(crate) trait Vector: Copy {
     /// Selects the first lanes of a register.
     type Mask: Copy;
     const LANES: usize;
+    /// Whether a masked load costs no more than a plain one.
+    const FREE_MASKS: bool;
 
     unsafe fn zero() -> Self;
     unsafe fn splat(x: Self::Elem) -> Self;

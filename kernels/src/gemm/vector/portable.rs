@@ -31,6 +31,7 @@ impl<T: Element> Vector for Lanes<T> {
     type Elem = T;
     type Mask = usize;
     const LANES: usize = 4;
+    const FREE_MASKS: bool = false;
 
     #[inline(always)]
     unsafe fn zero() -> Self {
