@@ -72,10 +72,12 @@ fn check_bounds(
             })
         };
     }
+    // One reach is below 2^127 in size, but a sum of two may not be: it stays at the limit, which
+    // lies outside any slice.
     let reach = |n: usize, stride: isize| (n as i128 - 1) * stride as i128;
     let (r, c) = (reach(rows, row_stride), reach(cols, col_stride));
-    let first = offset as i128 + r.min(0) + c.min(0);
-    let last = offset as i128 + r.max(0) + c.max(0);
+    let first = (offset as i128).saturating_add(r.min(0).saturating_add(c.min(0)));
+    let last = (offset as i128).saturating_add(r.max(0).saturating_add(c.max(0)));
     if first < 0 || last >= len as i128 {
         return Err(KernelError::OutOfBounds {
             rows,

@@ -77,6 +77,42 @@ fn every_small_view() -> Vec<Args> {
 }
 
 #[test]
+fn sizes_and_strides_at_their_limits_are_refused() {
+    let data = [0; 4];
+    let (far, back) = (isize::MAX, isize::MIN);
+    let mut cases = Vec::new();
+    for (row_stride, col_stride) in [
+        (back, back),
+        (back, far),
+        (far, back),
+        (far, far),
+        (1, back),
+    ] {
+        for (rows, cols) in [
+            (usize::MAX, usize::MAX),
+            (usize::MAX, 2),
+            (2, usize::MAX),
+            (2, 2),
+        ] {
+            for offset in [0, 3, usize::MAX] {
+                cases.push(Args {
+                    len: data.len(),
+                    offset,
+                    rows,
+                    cols,
+                    row_stride,
+                    col_stride,
+                });
+            }
+        }
+    }
+    check_each(cases, |args| match args.view(&data) {
+        Err(KernelError::OutOfBounds { .. }) => Ok(()),
+        other => Err(format!("got {other:?}")),
+    });
+}
+
+#[test]
 fn a_view_is_made_exactly_when_every_element_lies_in_the_slice() {
     let mut made = 0;
     check_each(every_small_view(), |args| {
