@@ -129,8 +129,9 @@ unsafe fn tile<
                     acc[i][j] = x.mul_add(row[j], acc[i][j]);
                 }
             }
-            a = a.offset(t.a_depth);
-            b = b.offset(t.b_depth);
+            // After the last step they point anywhere: strides may be longer than the operand.
+            a = a.wrapping_offset(t.a_depth);
+            b = b.wrapping_offset(t.b_depth);
         }
         if t.alpha != V::Elem::ONE {
             let alpha = V::splat(t.alpha);
