@@ -131,14 +131,19 @@ impl Blocking {
     }
 }
 
-/// Elements of packed blocks that no product of this shape exceeds, on any instruction set.
+/// Elements of packed blocks that no product of this shape or its transpose exceeds, on any
+/// instruction set.
 pub(super) fn packed_bound((m, n, k): (usize, usize, usize)) -> usize {
-    /// Lanes of the widest register, and more rows or registers than any micro-tile has.
+    /// `f32` in the widest register and in a cache line; more rows than any micro-tile has.
     const LANES: usize = 16;
-    let depth = k.min(KC);
-    let rows = m.min(MC + LANES);
-    let cols = n.next_multiple_of(LANES).min((NC + LANES) * LANES);
-    (rows + cols) * depth + 2 * LANES
+    /// Registers that the widest micro-tile has.
+    const REGISTERS: usize = 4;
+    // Even panels are together longer than what they cover, by less than one of the highest or
+    // widest: the last register is rounded up, and so is the last panel.
+    let rows = |m: usize| m.min(MC) + LANES;
+    let cols = |n: usize| n.min(NC * LANES) + REGISTERS * LANES;
+    // One register to spare behind each block, and the second block starts at a cache line.
+    (rows(m) + cols(n)).max(rows(n) + cols(m)) * k.min(KC) + 3 * LANES
 }
 
 /// Width (in registers) and height of the micro-tile for C of `m` rows and `registers` across.
@@ -167,7 +172,35 @@ fn tile_size<T>(kit: &Kit<T>, m: usize, registers: usize) -> (usize, usize) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::tables::GemmKernels;
     use super::*;
+    use crate::isa::Isa;
+
+    #[test]
+    fn no_product_packs_more_than_the_bound() {
+        const LINE: usize = 16;
+        let sizes = [
+            1, 2, 5, 15, 16, 29, 33, 49, 97, 130, 145, 160, 290, 1537, 4096,
+        ];
+        for isa in Isa::ALL {
+            let kit = &GemmKernels::of(isa).f32;
+            for (m, n) in sizes.into_iter().flat_map(|m| sizes.map(|n| (m, n))) {
+                for k in [1, 50, 385, 700] {
+                    for b_unit in [false, true] {
+                        let blocking = Blocking::choose(kit, (m, n, k), b_unit);
+                        let packed = blocking.packed_a(kit.lanes).next_multiple_of(LINE)
+                            + blocking.packed_b(kit.lanes);
+                        for shape in [(m, n, k), (n, m, k)] {
+                            assert!(
+                                packed <= packed_bound(shape),
+                                "{isa}: {shape:?}, {blocking:?}"
+                            );
+                        }
+                    }
+                }
+            }
+        }
+    }
 
     #[test]
     fn parts_cover_the_length_evenly() {
