@@ -59,6 +59,41 @@ fn derivatives() {
     check(with_factors(&Activation::ALL.map(Post::Derivative)));
 }
 
+/// Both operands contiguous along k, few rows or one column: where dot products may take over, and
+/// the shapes next to those.
+#[test]
+fn epilogues_along_a_long_depth() {
+    let b = Storage::Cols { pad: 0 };
+    let activation = Activation::Tanh;
+    let posts = [
+        Post::Store,
+        Post::Activate {
+            bias: true,
+            activation,
+        },
+        Post::Derivative(activation),
+    ];
+    let mut cases = Vec::new();
+    for shape in [
+        [1, 37, 50],
+        [4, 33, 200],
+        [7, 70, 69],
+        [7, 70, 70],
+        [48, 21, 480],
+        [49, 21, 490],
+        [37, 1, 50],
+        [70, 1, 1030],
+    ] {
+        for post in posts {
+            for (alpha, beta) in FACTORS {
+                let case = Case::new(shape).scaled(alpha, beta);
+                cases.push(Case { b, post, ..case });
+            }
+        }
+    }
+    check(cases);
+}
+
 #[test]
 fn epilogues_of_strided_c() {
     let mut cases = Vec::new();
