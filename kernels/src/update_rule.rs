@@ -1,7 +1,7 @@
 //! One step of an optimiser on one register of parameters.
 //!
 //! Constants are prepared once per call, in f64 where they are differences of nearly equal numbers;
-//! the loops of [`crate::update`] and the epilogues of the weight gradient apply the rest.
+//! the loops of [`crate::update`] apply the rest.
 //!
 //! Moments and velocities below 2^-126 count as 0: once a gradient stays 0 they would decay into
 //! subnormal numbers, on which every operation costs a hundred cycles or more, and stay there.

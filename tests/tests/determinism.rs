@@ -104,8 +104,7 @@ fn trainings_side_by_side_do_not_disturb_each_other() {
 }
 
 #[test]
-fn answers_do_not_depend_on_what_stands_beside_a_row() {
-    // A row of a product sums over its own elements alone, in an order that k decides.
+fn the_same_question_has_the_same_answer() {
     let data = data();
     let x = data.inputs();
     check_each(isas(), |&isa| {

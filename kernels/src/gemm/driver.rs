@@ -50,8 +50,9 @@ impl Kernels {
     /// seen the shape.
     ///
     /// # Numerics
-    /// f32 accumulation, each element one chain of multiply-adds per block of the depth:
-    /// `|error| <= gamma_k |alpha| sum_p |a_ip| |b_pj|`. The bits depend on the shape, the strides
+    /// f32 accumulation, each element one chain of multiply-adds per block of the depth, or one per
+    /// lane of a register where dot products are taken: before beta C and the epilogue,
+    /// `|error| <= gamma_(k+2) |alpha| sum_p |a_ip| |b_pj|`. The bits depend on the shape, the strides
     /// and the instruction set, never on the number of threads.
     ///
     /// # Errors
