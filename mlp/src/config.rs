@@ -17,8 +17,8 @@ const DEFAULT_MAX_EPOCHS: usize = 20;
 
 /// Ends a training when the validation loss no longer falls.
 ///
-/// An epoch counts as better if its validation loss is below the best so far by more than
-/// `min_delta`. After `patience` epochs in a row that are not, the training ends.
+/// An epoch counts as better if its validation loss is below that of the last better epoch by more
+/// than `min_delta`. After `patience` epochs in a row that are not, the training ends.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[must_use]
 pub struct EarlyStopping {
@@ -44,8 +44,8 @@ impl EarlyStopping {
         self
     }
 
-    /// Ends with the parameters of the best epoch instead of those of the last, whatever ends the
-    /// training.
+    /// Ends with the parameters of the epoch with the lowest validation loss instead of those of the
+    /// last, whatever ends the training and whatever `min_delta` is.
     pub fn restore_best(mut self) -> Self {
         self.restore_best = true;
         self

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use kernels::{MatMut, MatRef, Targets, Team};
 
-use crate::data::Data;
+use crate::data::{Data, DataError};
 use crate::error::MlpError;
 use crate::loss::Loss;
 use crate::loss::{argmax, count_correct};
@@ -96,7 +96,7 @@ pub(crate) fn answer(
     Ok(())
 }
 
-/// The class of each row of `x`: the column of the largest output.
+/// The class of each row of `x`: the column of the largest output; an error where one is NaN.
 pub(crate) fn classes(
     network: &Network,
     engine: &mut Engine,
@@ -105,8 +105,19 @@ pub(crate) fn classes(
 ) -> Result<Vec<u32>, MlpError> {
     let mut classes = Vec::with_capacity(x.rows());
     for rows in blocks(x.rows()) {
+        let first = rows.start;
         let outputs = engine.forward(network, rows_of(x, &rows), team)?;
-        classes.extend((0..outputs.rows()).map(|row| argmax(outputs, row) as u32));
+        for row in 0..outputs.rows() {
+            if let Some(col) = (0..outputs.cols()).find(|&col| outputs.at(row, col).is_nan()) {
+                return Err(MlpError::Data(DataError::NotFinite {
+                    what: "outputs",
+                    row: first + row,
+                    col,
+                    value: f32::NAN,
+                }));
+            }
+            classes.push(argmax(outputs, row) as u32);
+        }
     }
     Ok(classes)
 }

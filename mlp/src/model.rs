@@ -10,7 +10,7 @@ use crate::matrix::Matrix;
 use crate::network::Network;
 use crate::optimizer::{Sgd, State};
 use crate::params::Buffer;
-use crate::plan::{Passes, Plan, lower};
+use crate::plan::{Passes, Plan, lower, max_batch};
 use crate::report::Evaluation;
 use crate::run::Engine;
 use crate::spec::{MlpBuilder, Spec};
@@ -98,7 +98,7 @@ impl Mlp {
     ///
     /// # Errors
     /// [`MlpError::NotAClassifier`]; [`MlpError::Shape`] or [`MlpError::Data`] if `x` does not have a
-    /// column for each input, or holds NaN or infinity.
+    /// column for each input, or holds NaN or infinity, or values so large that an output is NaN.
     pub fn predict<'a>(&self, x: impl Into<MatRef<'a>>) -> Result<Vec<u32>, MlpError> {
         let x = x.into();
         self.check_classifier("predict")?;
@@ -256,14 +256,20 @@ impl Mlp {
     /// much memory.
     ///
     /// # Errors
-    /// [`MlpError::Setting`] if `batch` is 0.
+    /// [`MlpError::Setting`] if `batch` is 0, or so large that no memory could hold its values.
     pub fn plan(&self, batch: usize) -> Result<Plan, MlpError> {
-        if batch == 0 {
-            return Err(MlpError::Setting {
+        let refuse = |expected| {
+            Err(MlpError::Setting {
                 name: "batch",
-                expected: "at least 1",
-                got: "0".into(),
-            });
+                expected,
+                got: batch.to_string(),
+            })
+        };
+        if batch == 0 {
+            return refuse("at least 1");
+        }
+        if batch > max_batch(&self.network.graph) {
+            return refuse("rows whose values and operations can be counted");
         }
         Ok(lower(&self.network.graph, batch, Passes::Both))
     }

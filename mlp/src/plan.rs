@@ -16,7 +16,7 @@ use std::ops::Range;
 
 use kernels::Activation;
 
-pub(crate) use lower::{Passes, lower};
+pub(crate) use lower::{Passes, lower, max_batch};
 
 /// A dense row-major matrix in one of the buffers that a plan runs over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

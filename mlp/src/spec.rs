@@ -1,5 +1,7 @@
 //! What the user asked for: a network as plain data, and the builder that collects it.
 
+use std::hint::black_box;
+
 use kernels::{Activation, Isa};
 
 use crate::error::MlpError;
@@ -67,6 +69,7 @@ impl Spec {
         for (layer, description) in self.layers.iter().enumerate() {
             check_layer(layer, description)?;
         }
+        self.check_size()?;
         if let Some(Init::Constant(value)) = self.init
             && !value.is_finite()
         {
@@ -84,6 +87,31 @@ impl Spec {
             });
         }
         Ok(())
+    }
+
+    /// Checks that there is memory for the parameters.
+    fn check_size(&self) -> Result<(), MlpError> {
+        let mut fan_in = self.inputs;
+        let mut parameters = Some(0usize);
+        for layer in &self.layers {
+            if let LayerSpec::Dense { width } = *layer {
+                let more = fan_in.checked_add(1).and_then(|n| n.checked_mul(width));
+                parameters = parameters
+                    .zip(more)
+                    .and_then(|(n, more)| n.checked_add(more));
+                fan_in = width;
+            }
+        }
+        // Without black_box the compiler may leave out an allocation that nothing is written to.
+        let reserve = |n| black_box(&mut Vec::<f32>::new()).try_reserve_exact(n);
+        if parameters.is_some_and(|n| reserve(n).is_ok()) {
+            return Ok(());
+        }
+        Err(MlpError::Setting {
+            name: "layers",
+            expected: "no more parameters than there is memory for",
+            got: parameters.map_or_else(|| "more than can be counted".into(), |n| n.to_string()),
+        })
     }
 
     /// Width of the last layer; that of the input if there is none.

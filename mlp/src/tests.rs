@@ -267,6 +267,25 @@ fn early_stopping_ends_with_the_best_parameters() {
 }
 
 #[test]
+fn the_best_epoch_is_the_lowest_however_little_it_was_better() {
+    let data = spiral(60);
+    let mut net = small().build().unwrap();
+    let stopping = EarlyStopping::patience(4).min_delta(1e3).restore_best();
+    let settings = config().max_epochs(50).validation(&data);
+    let report = net.fit(&data, &settings.early_stopping(stopping)).unwrap();
+    // No epoch after the first is better by as much, so patience ends with the fifth.
+    assert_eq!(report.stop_reason, StopReason::ValidationPlateau);
+    assert_eq!(report.epochs, 5);
+    let losses = report
+        .history
+        .iter()
+        .map(|epoch| epoch.validation.unwrap().loss);
+    assert_eq!(report.best_validation, losses.fold(f32::INFINITY, f32::min));
+    assert_ne!(report.best_epoch, Some(1));
+    assert_eq!(net.evaluate(&data).unwrap().loss, report.best_validation);
+}
+
+#[test]
 fn the_callback_sees_each_epoch_and_may_stop() {
     let mut seen = Vec::new();
     let mut net = small().build().unwrap();
@@ -301,9 +320,10 @@ fn a_training_that_diverges_ends_with_good_parameters() {
 #[test]
 fn a_step_with_a_loss_that_is_not_finite_changes_nothing() {
     let mut net = small().build().unwrap();
+    net.set_parameters(&[3e38; 82]).unwrap();
     let before = net.parameters().to_vec();
     let mut trainer = net.trainer(Adam::new(0.1)).unwrap();
-    let x = [f32::NAN, 1.0];
+    let x = [1.0, 1.0];
     let x = MatRef::from_row_major(&x, 1, 2).unwrap();
     let step = trainer.step(x, Targets::Classes(&[0]), &Team::solo());
     assert!(matches!(step, Err(MlpError::NonFiniteLoss { step: 1, .. })));

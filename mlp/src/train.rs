@@ -111,7 +111,7 @@ fn train(
         config,
         max_epochs,
         batches: Batches::new(data.n_samples(), batch_size, seed)?,
-        buffer: BatchBuffer::new(data, batch_size),
+        buffer: BatchBuffer::new(data, batch_size)?,
         evaluator: Engine::new(&mlp.network, Passes::Forward),
         good: mlp.network.parameters.clone(),
         best: Best::new(config),
@@ -186,7 +186,7 @@ impl Training<'_, '_> {
                 let targets = targets_of(self.data.targets(), &rows);
                 (rows_of(self.data.inputs(), &rows), targets)
             };
-            let loss = match self.trainer.gradients_of(inputs, targets, team) {
+            let loss = match self.trainer.gradients_of_finite(inputs, targets, team) {
                 Ok(loss) => loss,
                 Err(MlpError::NonFiniteLoss { .. }) => return Ok(None),
                 Err(error) => return Err(error),
@@ -274,11 +274,13 @@ impl Training<'_, '_> {
     }
 }
 
-/// The best epoch so far.
+/// The best epoch so far, and how long early stopping has waited for a better one.
 struct Best {
-    /// NaN before the first.
+    /// The lowest; NaN before the first.
     loss: f32,
     epoch: Option<usize>,
+    /// What the loss has to be below by more than `min_delta`; NaN before the first.
+    to_beat: f32,
     epochs_since: usize,
     min_delta: f32,
     keep_parameters: bool,
@@ -291,6 +293,7 @@ impl Best {
         Self {
             loss: f32::NAN,
             epoch: None,
+            to_beat: f32::NAN,
             epochs_since: 0,
             min_delta: stopping.map_or(0.0, |stopping| stopping.min_delta),
             keep_parameters: stopping.is_some_and(|stopping| stopping.restore_best),
@@ -299,12 +302,17 @@ impl Best {
     }
 
     fn see(&mut self, epoch: usize, validation: Evaluation, parameters: &Buffer) {
-        let better = self.loss.is_nan() || validation.loss < self.loss - self.min_delta;
-        if !better || validation.loss.is_nan() {
+        let loss = validation.loss;
+        let below = |bar: f32| loss < bar || (bar.is_nan() && !loss.is_nan());
+        if below(self.to_beat - self.min_delta) {
+            (self.to_beat, self.epochs_since) = (loss, 0);
+        } else {
             self.epochs_since += 1;
+        }
+        if !below(self.loss) {
             return;
         }
-        (self.loss, self.epoch, self.epochs_since) = (validation.loss, Some(epoch), 0);
+        (self.loss, self.epoch) = (loss, Some(epoch));
         if self.keep_parameters {
             match &mut self.parameters {
                 Some(kept) => kept.copy_from_slice(parameters),

@@ -3,6 +3,7 @@
 
 use kernels::{MatRef, Targets, Team};
 
+use crate::data::check_matrix;
 use crate::error::MlpError;
 use crate::model::Mlp;
 use crate::optimizer::Optimizer;
@@ -85,8 +86,8 @@ impl<'n> Trainer<'n> {
     ///
     /// # Errors
     /// [`MlpError::Shape`], [`MlpError::Label`] or [`MlpError::Targets`] if the batch does not fit
-    /// the network, [`MlpError::NonFiniteLoss`] if the loss is NaN or infinite, which is seen before
-    /// the backward pass; NaN in `x` shows in this way.
+    /// the network, [`MlpError::Data`] if `x` holds NaN or infinity, [`MlpError::NonFiniteLoss`] if
+    /// the loss is NaN or infinite, which is seen before the backward pass.
     pub fn gradients_of<'a>(
         &mut self,
         x: impl Into<MatRef<'a>>,
@@ -94,6 +95,18 @@ impl<'n> Trainer<'n> {
         team: &Team,
     ) -> Result<f32, MlpError> {
         let x = x.into();
+        self.mlp.network.check_batch(x)?;
+        check_matrix("inputs", x)?;
+        self.gradients_of_finite(x, targets, team)
+    }
+
+    /// As [`Trainer::gradients_of`], of inputs that are known to be finite.
+    pub(crate) fn gradients_of_finite(
+        &mut self,
+        x: MatRef<'_>,
+        targets: Targets<'_>,
+        team: &Team,
+    ) -> Result<f32, MlpError> {
         let network = &self.mlp.network;
         network.check_batch(x)?;
         let loss = network.spec.loss;
@@ -111,7 +124,8 @@ impl<'n> Trainer<'n> {
     /// The forward pass alone: the outputs of the last layer, batch x outputs.
     ///
     /// # Errors
-    /// [`MlpError::Shape`] if `x` does not have a column for each input, or no rows.
+    /// [`MlpError::Shape`] if `x` does not have a column for each input, or no rows;
+    /// [`MlpError::Data`] if it holds NaN or infinity.
     pub fn forward<'a>(
         &mut self,
         x: impl Into<MatRef<'a>>,
@@ -119,6 +133,7 @@ impl<'n> Trainer<'n> {
     ) -> Result<MatRef<'_>, MlpError> {
         let x = x.into();
         self.mlp.network.check_batch(x)?;
+        check_matrix("inputs", x)?;
         self.engine.forward(&self.mlp.network, x, team)
     }
 
@@ -130,7 +145,8 @@ impl<'n> Trainer<'n> {
     /// `output_gradient`: batch x outputs, as the outputs of the forward pass
     ///
     /// # Errors
-    /// [`MlpError::Shape`] if there was no forward pass, or one of another batch.
+    /// [`MlpError::Shape`] if there was no forward pass, or one of another batch;
+    /// [`MlpError::Data`] if the gradient holds NaN or infinity.
     pub fn backward<'a>(
         &mut self,
         x: impl Into<MatRef<'a>>,
@@ -139,6 +155,7 @@ impl<'n> Trainer<'n> {
     ) -> Result<(), MlpError> {
         let x = x.into();
         self.mlp.network.check_batch(x)?;
+        check_matrix("gradient of the outputs", output_gradient)?;
         self.engine.set_output_gradient(output_gradient)?;
         self.engine.backward(&self.mlp.network, x, team)
     }

@@ -277,8 +277,41 @@ fn steps_and_questions() {
         }),
         mistake(
             "a step with NaN",
-            &["loss", "NaN", "left as they were"],
+            &["inputs", "finite", "NaN", "row 0, column 0"],
             || step(matrix(&[f32::NAN, 1.0], 1, 2), Targets::Classes(&[0])),
+        ),
+        mistake(
+            "a step with infinity",
+            &["inputs", "finite", "inf", "row 0, column 1"],
+            || step(matrix(&[1.0, f32::INFINITY], 1, 2), Targets::Classes(&[0])),
+        ),
+        mistake(
+            "a gradient of one's own with NaN",
+            &[
+                "gradient of the outputs",
+                "finite",
+                "NaN",
+                "row 0, column 1",
+            ],
+            || {
+                let (mut network, x) = (network(), matrix(&X[..2], 1, 2));
+                let mut trainer = network.trainer(Sgd::new(0.1))?;
+                trainer.forward(x, &Team::solo())?;
+                trainer.backward(x, matrix(&[0.0, f32::NAN], 1, 2), &Team::solo())
+            },
+        ),
+        mistake(
+            "classes where the outputs overflow",
+            &["outputs", "finite", "NaN", "row 1"],
+            || {
+                let mut network = network();
+                // Hidden units of 3e39, and outputs that are the difference of two such.
+                let (weights, biases) = ([10.0; 8], [0.0; 4]);
+                let signs = [1.0, -1.0, 1.0, -1.0, 1.0, -1.0, 1.0, -1.0];
+                network.set_parameters(&[&weights[..], &biases, &signs, &[0.0; 2]].concat())?;
+                let x = [0.0, 0.0, 3e38, 3e38];
+                network.predict(matrix(&x, 2, 2)).map(drop)
+            },
         ),
         mistake(
             "a question with NaN",

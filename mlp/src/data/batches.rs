@@ -83,19 +83,22 @@ enum TargetBuffer {
 
 impl BatchBuffer {
     /// Room for `batch_size` samples of the kind of `data`.
-    pub fn new(data: Data<'_>, batch_size: usize) -> Self {
-        Self {
+    ///
+    /// # Errors
+    /// [`DataError::Setting`] if there is no memory for so many.
+    pub fn new(data: Data<'_>, batch_size: usize) -> Result<Self, DataError> {
+        Ok(Self {
             batch_size,
             n_features: data.n_features(),
-            inputs: vec![0.0; batch_size * data.n_features()],
+            inputs: rows(batch_size, data.n_features())?,
             targets: match data.targets() {
                 Targets::Values(values) => TargetBuffer::Values {
                     n_outputs: values.cols(),
-                    values: vec![0.0; batch_size * values.cols()],
+                    values: rows(batch_size, values.cols())?,
                 },
-                _ => TargetBuffer::Classes(vec![0; batch_size]),
+                _ => TargetBuffer::Classes(rows(batch_size, 1)?),
             },
-        }
+        })
     }
 
     /// Copies the chosen rows, and lends them; allocates nothing.
@@ -153,6 +156,21 @@ impl BatchBuffer {
             }),
         }
     }
+}
+
+/// Memory for `batch_size` rows.
+fn rows<T: Clone + Default>(batch_size: usize, cols: usize) -> Result<Vec<T>, DataError> {
+    let mut memory = Vec::new();
+    let len = batch_size.saturating_mul(cols);
+    if memory.try_reserve_exact(len).is_err() {
+        return Err(DataError::Setting {
+            what: "batch_size",
+            expected: format!("no more rows of {cols} than there is memory for"),
+            got: batch_size.to_string(),
+        });
+    }
+    memory.resize(len, T::default());
+    Ok(memory)
 }
 
 fn check_columns(what: &'static str, expected: usize, got: usize) -> Result<(), DataError> {
@@ -229,7 +247,7 @@ mod tests {
         let by_col = MatRef::from_row_major(&x, 2, 4).unwrap().t();
         for inputs in [by_row, by_col] {
             let data = Data::classes(inputs, &[10, 11, 12, 13]).unwrap();
-            let mut buffer = BatchBuffer::new(data, 3);
+            let mut buffer = BatchBuffer::new(data, 3).unwrap();
             let batch = buffer.gather(data, &[3, 0, 3]).unwrap();
             assert_eq!(batch.labels().unwrap(), [13, 10, 13]);
             for (i, row) in [3, 0, 3].into_iter().enumerate() {
@@ -239,7 +257,7 @@ mod tests {
             assert_eq!(buffer.gather(data, &[1]).unwrap().n_samples(), 1);
 
             let data = Data::values(inputs, by_row).unwrap();
-            let mut buffer = BatchBuffer::new(data, 3);
+            let mut buffer = BatchBuffer::new(data, 3).unwrap();
             let Targets::Values(values) = buffer.gather(data, &[2, 1]).unwrap().targets() else {
                 panic!("values became labels");
             };
@@ -254,7 +272,7 @@ mod tests {
         let narrow = MatRef::from_row_major(&x, 2, 2).unwrap();
         let data = Data::classes(wide, &[0, 1]).unwrap();
         let other_kind = Data::values(wide, wide).unwrap();
-        let mut buffer = BatchBuffer::new(data, 2);
+        let mut buffer = BatchBuffer::new(data, 2).unwrap();
         let mut message = |data, rows| buffer.gather(data, rows).unwrap_err().to_string();
         assert_eq!(
             message(data, &[0, 2]),
@@ -272,11 +290,18 @@ mod tests {
             message(other_kind, &[0]),
             "gather: expected class labels as targets, got values"
         );
-        let mut buffer = BatchBuffer::new(other_kind, 2);
+        let mut buffer = BatchBuffer::new(other_kind, 2).unwrap();
         let narrow = Data::values(wide, narrow).unwrap();
         assert_eq!(
             buffer.gather(narrow, &[0]).unwrap_err().to_string(),
             "gather targets: expected 3 columns, got 2"
+        );
+        assert_eq!(
+            BatchBuffer::new(data, usize::MAX).unwrap_err().to_string(),
+            format!(
+                "batch_size: expected no more rows of 3 than there is memory for, got {}",
+                usize::MAX
+            )
         );
         for (samples, batch_size) in [(0, 1), (1, 0)] {
             assert!(Batches::new(samples, batch_size, 0).is_err());

@@ -236,7 +236,7 @@ fn rows_of<'a>(
     values: &'a [f32],
     cols: usize,
 ) -> Result<MatRef<'a>, DataError> {
-    if cols == 0 {
+    if cols == 0 || values.is_empty() {
         return Err(DataError::Empty {
             what,
             rows: 0,

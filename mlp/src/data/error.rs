@@ -35,7 +35,7 @@ pub enum DataError {
     /// A value is NaN or infinite.
     #[error("{what}: expected finite values, got {value} in row {row}, column {col}")]
     NotFinite {
-        /// Inputs or targets.
+        /// Inputs, targets, or what was computed from them.
         what: &'static str,
         /// Row of the first such value, counted from 0.
         row: usize,

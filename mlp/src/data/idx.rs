@@ -40,7 +40,9 @@ impl Dataset {
         let labels = read(&labels_name, reader)?;
         check_dimensions(&images_name, &images, "images in 2 dimensions or more", 2..)?;
         check_dimensions(&labels_name, &labels, "labels in 1 dimension", 1..=1)?;
-        let n_features = images.dimensions[1..].iter().product();
+        // Without images the other sizes are bound by nothing.
+        let sizes = images.dimensions[1..].iter();
+        let n_features = sizes.fold(1, |product: usize, &size| product.saturating_mul(size));
         let mut features = Vec::new();
         features
             .try_reserve_exact(images.bytes.len())
@@ -160,6 +162,19 @@ mod tests {
             assert_eq!(array.dimensions, [2, 2, 3]);
             assert!(array.bytes.into_iter().eq(0..12));
         }
+    }
+
+    #[test]
+    fn no_images_of_endless_size_are_no_samples() {
+        let folder = std::env::temp_dir().join(format!("mlp-idx-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let (images, labels) = (folder.join("images"), folder.join("labels"));
+        let sizes = [[0; 4], [0xff; 4], [0xff; 4], [0xff; 4]].concat();
+        std::fs::write(&images, [&[0, 0, UNSIGNED_BYTE, 4], &sizes[..]].concat()).unwrap();
+        std::fs::write(&labels, [0, 0, UNSIGNED_BYTE, 1, 0, 0, 0, 0]).unwrap();
+        let error = Dataset::from_idx(&images, &labels).unwrap_err().to_string();
+        std::fs::remove_dir_all(&folder).unwrap();
+        assert!(error.contains("expected at least one sample"), "{error}");
     }
 
     #[test]

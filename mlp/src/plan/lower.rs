@@ -14,6 +14,16 @@ pub(crate) enum Passes {
     Both,
 }
 
+/// The most rows for which bytes of values and counts of operations stay within `isize::MAX`.
+pub(crate) fn max_batch(graph: &Graph) -> usize {
+    // Two passes over the parameters for gradients and one forward, two flop each.
+    const FLOP_PER_PARAMETER: usize = 6;
+    let values = graph.all_nodes().map(|id| graph.node(id).width + LINE);
+    let bytes = values.sum::<usize>().saturating_mul(size_of::<f32>());
+    let flop = graph.parameters().len().saturating_mul(FLOP_PER_PARAMETER);
+    isize::MAX as usize / bytes.saturating_add(flop)
+}
+
 /// The plan of a graph for batches of `batch` rows.
 pub(crate) fn lower(graph: &Graph, batch: usize, passes: Passes) -> Plan {
     let nodes: Vec<NodeId> = match passes {

@@ -171,6 +171,10 @@ fn questions_that_do_not_fit_are_refused() {
         "memory for predictions: expected 4 x 2, got 2 x 2"
     );
     assert_eq!(message(net.plan(0)), "batch: expected at least 1, got 0");
+    assert_eq!(
+        message(net.plan(1 << 60)),
+        "batch: expected rows whose values and operations can be counted, got 1152921504606846976"
+    );
 
     let builder = small().loss(Loss::MeanSquaredError);
     let mut net = builder.build().unwrap();
@@ -203,4 +207,20 @@ fn parameters_that_do_not_fit_are_refused() {
         message(net.restore(&other)),
         "parameters: expected 82, got 8"
     );
+}
+
+#[test]
+fn networks_too_large_for_any_memory_are_refused() {
+    for builder in [
+        Mlp::builder(2).dense(usize::MAX),
+        Mlp::builder(usize::MAX).dense(2),
+        Mlp::builder(1).dense(1 << 62).dense(2),
+        Mlp::builder(1 << 31).dense(1 << 31).dense(2),
+    ] {
+        let error = message(builder.build());
+        assert!(
+            error.starts_with("layers: expected no more parameters than there is memory for, got "),
+            "{error}"
+        );
+    }
 }
