@@ -1,11 +1,15 @@
 //! The command line.
 
+mod compare;
+
 use std::fmt;
 use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use kernels::Isa;
+use kernels::{Isa, KernelError, Kernels};
 use serde::{Serialize, Serializer};
+
+pub(crate) use compare::{CompareArgs, SampleArgs, SampledCase};
 
 /// Measures what the kernels and the training reach, beside the measured peak of the machine.
 #[derive(Debug, Parser)]
@@ -26,6 +30,11 @@ pub(crate) enum Suite {
     Infer(InferArgs),
     /// The peaks of the machine: multiply-adds, clock, bandwidths, hand-over between threads.
     Peak(PeakArgs),
+    /// Whether one build of this program is slower than another, both run in turn.
+    Compare(CompareArgs),
+    /// Takes samples when asked to on stdin: the other end of `compare`.
+    #[command(hide = true)]
+    Sample(SampleArgs),
 }
 
 /// What all suites share.
@@ -43,6 +52,16 @@ pub(crate) struct Common {
     /// One JSON object per line instead of a table.
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+impl Common {
+    /// The kernels asked for, or the best there are.
+    pub(crate) fn kernels(&self) -> Result<&'static Kernels, KernelError> {
+        match self.isa {
+            Some(isa) => Kernels::for_isa(isa),
+            None => Kernels::detect(),
+        }
+    }
 }
 
 /// `C = A B` with C of m x n.

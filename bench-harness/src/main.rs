@@ -3,7 +3,7 @@
 //! | file | what |
 //! |---|---|
 //! | `args` | the command line |
-//! | `stats` | minimum, median, deviation, paired ratio |
+//! | `stats` | minimum, median, deviation; how far a ratio can be trusted |
 //! | `cost` | floating-point operations |
 //! | `machine` | the peaks to compare with |
 //! | `network` | a network to be timed, its batch, its check |
@@ -12,9 +12,11 @@
 //! | `report` | JSON lines and tables |
 //! | `peers` | other libraries |
 //! | `suites` | what can be measured |
+//! | `compare` | two builds of this program, run in turn |
 #![forbid(unsafe_code)]
 
 mod args;
+mod compare;
 mod cost;
 mod machine;
 mod network;
@@ -26,6 +28,7 @@ mod suites;
 mod timing;
 
 use std::alloc::System;
+use std::process::ExitCode;
 
 use clap::Parser;
 use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
@@ -36,11 +39,14 @@ use args::{CommandLine, Suite};
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
-fn main() -> anyhow::Result<()> {
+fn main() -> anyhow::Result<ExitCode> {
     match CommandLine::parse().suite {
-        Suite::Gemm(args) => suites::gemm::run(&args),
-        Suite::Train(args) => suites::train::run(&args),
-        Suite::Infer(args) => suites::infer::run(&args),
-        Suite::Peak(args) => suites::peak::run(&args),
+        Suite::Gemm(args) => suites::gemm::run(&args)?,
+        Suite::Train(args) => suites::train::run(&args)?,
+        Suite::Infer(args) => suites::infer::run(&args)?,
+        Suite::Peak(args) => suites::peak::run(&args)?,
+        Suite::Compare(args) => return compare::run(&args),
+        Suite::Sample(args) => compare::sampler::run(&args)?,
     }
+    Ok(ExitCode::SUCCESS)
 }

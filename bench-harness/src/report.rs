@@ -56,7 +56,15 @@ pub(crate) struct Figures {
     /// Median of the bursts beside the samples, on as many threads.
     pub(crate) peak_gflop_per_s: f64,
     pub(crate) fraction_of_peak: f64,
+    /// Median of the clock beside the samples, where a probe is known.
+    pub(crate) clock_ghz: Option<f64>,
+    /// How far the peak moved while the samples were taken: from its 5th to its 95th percentile, as
+    /// a part of its median.
+    pub(crate) peak_spread: f64,
 }
+
+/// A peak that moves more than this moves what is measured beside it.
+const STEADY: f64 = 0.1;
 
 /// What training and inference report beyond the figures.
 #[derive(Clone, Copy, Debug, Serialize)]
@@ -110,6 +118,21 @@ impl Figures {
             gflop_per_s: rate,
             peak_gflop_per_s: peak,
             fraction_of_peak: rate / peak,
+            clock_ghz: stats::median(&series.clock_ghz),
+            peak_spread: (stats::quantile(&series.peak, 0.95)?
+                - stats::quantile(&series.peak, 0.05)?)
+                / peak,
+        })
+    }
+
+    /// What a reader should know before using the figures, if the machine was not steady.
+    fn warning(&self) -> Option<String> {
+        (self.peak_spread > STEADY).then(|| {
+            format!(
+                "the peak moved by {:.0} % during these samples (clock or neighbours); trust \
+                 ratios, not times",
+                100.0 * self.peak_spread
+            )
         })
     }
 }
@@ -132,8 +155,11 @@ impl<A: Serialize, E: Serialize> Record<A, E> {
         }
     }
 
-    /// Prints the record: as JSON, or as `title` and the figures.
+    /// Prints the record: as JSON, or as `title` and the figures. A warning goes to stderr.
     pub(crate) fn print(&self, json: bool, title: &str, note: &str) -> io::Result<()> {
+        if let Some(warning) = self.figures.warning() {
+            writeln!(io::stderr().lock(), "warning: {title}: {warning}")?;
+        }
         if json {
             return print_json(self);
         }

@@ -48,6 +48,8 @@ pub(crate) struct Series {
     pub(crate) ns: Vec<f64>,
     /// GFLOP/s of multiply-adds on as many threads, measured next to each sample.
     pub(crate) peak: Vec<f64>,
+    /// GHz of the caller's core, measured next to each sample, where a probe is known.
+    pub(crate) clock_ghz: Vec<f64>,
 }
 
 /// Times all contestants in turn, reversing the order from round to round, with a burst of the
@@ -72,6 +74,7 @@ pub(crate) fn in_turn(contestants: &mut [Box<dyn Contestant + '_>], isa: Isa) ->
             series[i]
                 .ns
                 .push(elapsed.as_nanos() as f64 / calls[i] as f64);
+            series[i].clock_ghz.extend(machine::clock_ghz());
             let peak = with_team(contestants[i].threads(), |team| {
                 machine::gather(team);
                 machine::peak_burst(isa, team)
@@ -83,7 +86,7 @@ pub(crate) fn in_turn(contestants: &mut [Box<dyn Contestant + '_>], isa: Isa) ->
 }
 
 /// How many calls make a sample long enough. Also warms up.
-fn calls_per_sample(contestant: &mut dyn Contestant) -> usize {
+pub(crate) fn calls_per_sample(contestant: &mut dyn Contestant) -> usize {
     let mut calls = 1;
     loop {
         let elapsed = contestant.sample(calls);

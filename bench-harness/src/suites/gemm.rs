@@ -10,6 +10,8 @@ use crate::args::{GemmArgs, Op, ShapeTable};
 use crate::operands::Operands;
 use crate::peers::{self, Multiply};
 use crate::report::{Figures, OURS, Record, Setting};
+use crate::stats::bootstrap::Estimate;
+use crate::stats::verdict::Verdict;
 use crate::timing::{Contestant, in_turn, time_calls};
 use crate::{cost, machine, stats};
 
@@ -36,11 +38,70 @@ struct Case {
     op: Op,
 }
 
+impl Case {
+    fn operands(self) -> anyhow::Result<Operands> {
+        let Self { m, n, k, op } = self;
+        ensure!(
+            m > 0 && n > 0 && k > 0,
+            "gemm: expected m, n and k of at least 1, got {m} x {n} x {k}: there is nothing to time"
+        );
+        Ok(Operands::random(m, n, k, op))
+    }
+}
+
 /// How this project compares with the one in the record.
 #[derive(Debug, Serialize)]
 struct Comparison {
     /// Median over the rounds of (this implementation's time / ours); above 1, ours is faster.
     time_over_ours: Option<f64>,
+    /// The ends of its 95 % interval.
+    time_over_ours_low: Option<f64>,
+    time_over_ours_high: Option<f64>,
+    /// How far from 1 the interval of ours against ours reaches, timed in the same rounds.
+    noise: Option<f64>,
+    /// Which of the two is faster beyond the noise, if any.
+    verdict: Option<Verdict>,
+}
+
+impl Comparison {
+    /// Nothing to compare with.
+    const NONE: Self = Self {
+        time_over_ours: None,
+        time_over_ours_low: None,
+        time_over_ours_high: None,
+        noise: None,
+        verdict: None,
+    };
+
+    fn of(theirs: &[f64], ours: &[f64], ours_again: &[f64]) -> Option<Self> {
+        let estimate = |a, b| Estimate::of_median(&[stats::paired_ratios(a, b)]);
+        let (ratio, a_to_a) = (estimate(theirs, ours)?, estimate(ours_again, ours)?);
+        Some(Self {
+            time_over_ours: Some(ratio.value),
+            time_over_ours_low: Some(ratio.low),
+            time_over_ours_high: Some(ratio.high),
+            noise: Some(a_to_a.distance_from_one()),
+            verdict: Some(Verdict::of(&ratio, &a_to_a)),
+        })
+    }
+
+    /// The same in a table.
+    fn note(&self) -> String {
+        let (Some(ratio), Some(noise), Some(verdict)) =
+            (self.time_over_ours, self.noise, self.verdict)
+        else {
+            return String::new();
+        };
+        match verdict {
+            Verdict::Same => format!(
+                ", as fast as ours within the noise of {:.1} %",
+                100.0 * noise
+            ),
+            Verdict::Faster | Verdict::Slower => {
+                format!(", takes {ratio:.2} times as long as ours")
+            }
+        }
+    }
 }
 
 /// Ours.
@@ -69,6 +130,34 @@ struct Ours<'a> {
     threads: usize,
     workspace: Workspace,
     c: Vec<f32>,
+}
+
+impl<'a> Ours<'a> {
+    fn new(kernels: &'static Kernels, operands: &'a Operands, threads: usize) -> Self {
+        Self {
+            kernels,
+            operands,
+            threads,
+            workspace: Workspace::new(),
+            // NaN, so that an element that is not written is noticed.
+            c: vec![f32::NAN; operands.m * operands.n],
+        }
+    }
+
+    /// Holds one product against f64.
+    fn check(&mut self) -> anyhow::Result<()> {
+        with_team(self.threads, |team| {
+            multiply(
+                self.operands,
+                self.kernels,
+                &mut self.workspace,
+                team,
+                &mut self.c,
+            )
+        })?;
+        let checked = self.operands.check(&self.c);
+        checked.map_err(anyhow::Error::msg).context(OURS)
+    }
 }
 
 impl Contestant for Ours<'_> {
@@ -119,10 +208,7 @@ impl Contestant for Peer<'_> {
 
 /// Runs the suite.
 pub(crate) fn run(args: &GemmArgs) -> anyhow::Result<()> {
-    let kernels = match args.common.isa {
-        Some(isa) => Kernels::for_isa(isa)?,
-        None => Kernels::detect()?,
-    };
+    let kernels = args.common.kernels()?;
     for case in cases(args)? {
         run_case(args, kernels, case)?;
     }
@@ -152,23 +238,43 @@ fn cases(args: &GemmArgs) -> anyhow::Result<Vec<Case>> {
         .collect())
 }
 
+/// Checks ours and hands it over: the first shape of the arguments.
+pub(crate) fn with_ours<R>(
+    args: &GemmArgs,
+    then: impl FnOnce(&mut dyn Contestant) -> anyhow::Result<R>,
+) -> anyhow::Result<R> {
+    let kernels = args.common.kernels()?;
+    let case = *cases(args)?.first().context("no shape was given")?;
+    let operands = case.operands()?;
+    let threads = with_team(args.common.threads, Team::threads);
+    let mut ours = Ours::new(kernels, &operands, threads);
+    ours.check()?;
+    then(&mut ours)
+}
+
 fn run_case(args: &GemmArgs, kernels: &'static Kernels, case: Case) -> anyhow::Result<()> {
     let Case { m, n, k, op } = case;
-    ensure!(
-        m > 0 && n > 0 && k > 0,
-        "gemm: expected m, n and k of at least 1, got {m} x {n} x {k}: there is nothing to time"
-    );
-    let operands = Operands::random(m, n, k, op);
+    let operands = case.operands()?;
     let threads = with_team(args.common.threads, Team::threads);
     let mut contestants = checked_contestants(args, kernels, &operands, threads)?;
     let isa = kernels.isa();
-    let series = in_turn(&mut contestants, isa);
+    let is_compared = contestants.len() > 1;
+    if is_compared {
+        contestants.push(Box::new(Ours::new(kernels, &operands, threads)));
+    }
+    let mut series = in_turn(&mut contestants, isa);
+    let ours_again = if is_compared { series.pop() } else { None };
     let title = format!("{op} {m}x{n}x{k}");
     for (contestant, timings) in contestants.iter().zip(&series) {
         let name = contestant.name();
         let figures = Figures::of(timings, cost::gemm(m, n, k)).context("nothing was timed")?;
         let is_ours = name == OURS;
-        let time_over_ours = stats::paired_ratio(&timings.ns, &series[0].ns).filter(|_| !is_ours);
+        let comparison = ours_again
+            .as_ref()
+            .filter(|_| !is_ours)
+            .and_then(|again| Comparison::of(&timings.ns, &series[0].ns, &again.ns))
+            .unwrap_or(Comparison::NONE);
+        let note = comparison.note();
         let setting = Setting {
             r#impl: name,
             isa: if is_ours { isa.name() } else { "auto" },
@@ -176,11 +282,7 @@ fn run_case(args: &GemmArgs, kernels: &'static Kernels, case: Case) -> anyhow::R
             precision: args.common.precision.in_use(),
             precision_asked: args.common.precision,
         };
-        let note = time_over_ours.map_or(String::new(), |ratio| {
-            format!(", takes {ratio:.2} times as long as ours")
-        });
-        let extra = Comparison { time_over_ours };
-        Record::new("gemm", case, setting, figures, extra).print(
+        Record::new("gemm", case, setting, figures, comparison).print(
             args.common.json,
             &title,
             &note,
@@ -196,23 +298,9 @@ fn checked_contestants<'a>(
     operands: &'a Operands,
     threads: usize,
 ) -> anyhow::Result<Vec<Box<dyn Contestant + 'a>>> {
-    // NaN, so that an element that is not written is noticed.
-    let mut c = vec![f32::NAN; operands.m * operands.n];
-    let mut workspace = Workspace::new();
-    with_team(threads, |team| {
-        multiply(operands, kernels, &mut workspace, team, &mut c)
-    })?;
-    operands
-        .check(&c)
-        .map_err(anyhow::Error::msg)
-        .context(OURS)?;
-    let mut contestants: Vec<Box<dyn Contestant>> = vec![Box::new(Ours {
-        kernels,
-        operands,
-        threads,
-        workspace,
-        c,
-    })];
+    let mut ours = Ours::new(kernels, operands, threads);
+    ours.check()?;
+    let mut contestants: Vec<Box<dyn Contestant>> = vec![Box::new(ours)];
     let libraries = if args.peers {
         peers::all(threads)
     } else {

@@ -4,7 +4,7 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use anyhow::Context;
-use kernels::{Team, with_team};
+use kernels::{Isa, Team, with_team};
 use mlp::Trainer;
 
 use crate::args::{InferArgs, OptimizerName};
@@ -40,8 +40,18 @@ impl Contestant for Ours<'_> {
     }
 }
 
-/// Runs the suite.
-pub(crate) fn run(args: &InferArgs) -> anyhow::Result<()> {
+/// What a checked pass is known to be, beyond its time.
+struct Checked {
+    isa: Isa,
+    threads: usize,
+    allocations_per_step: f64,
+}
+
+/// Builds the network, holds a pass against f64 and hands it over.
+fn with_checked<R>(
+    args: &InferArgs,
+    then: impl FnOnce(Ours<'_>, Checked) -> anyhow::Result<R>,
+) -> anyhow::Result<R> {
     let batch = Batch::random(&args.network)?;
     let net = args.network.build(args.common.isa)?;
     let isa = net.isa();
@@ -61,18 +71,38 @@ pub(crate) fn run(args: &InferArgs) -> anyhow::Result<()> {
             Ok(())
         })
     })?;
-
-    let mut contestants: [Box<dyn Contestant + '_>; 1] = [Box::new(Ours {
+    let ours = Ours {
         trainer,
         batch: &batch,
         threads,
-    })];
-    let series = in_turn(&mut contestants, isa);
+    };
+    let checked = Checked {
+        isa,
+        threads,
+        allocations_per_step,
+    };
+    then(ours, checked)
+}
+
+/// Checks ours and hands it over.
+pub(crate) fn with_ours<R>(
+    args: &InferArgs,
+    then: impl FnOnce(&mut dyn Contestant) -> anyhow::Result<R>,
+) -> anyhow::Result<R> {
+    with_checked(args, |mut ours, _| then(&mut ours))
+}
+
+/// Runs the suite.
+pub(crate) fn run(args: &InferArgs) -> anyhow::Result<()> {
+    let (series, checked) = with_checked(args, |ours, checked| {
+        let mut contestants: [Box<dyn Contestant + '_>; 1] = [Box::new(ours)];
+        Ok((in_turn(&mut contestants, checked.isa), checked))
+    })?;
     let flop = cost::forward(&args.network.layers.0, args.network.batch);
     let figures = Figures::of(&series[0], flop).context("nothing was timed")?;
-    let extra = PerSample::new(&figures, args.network.batch, allocations_per_step);
+    let extra = PerSample::new(&figures, args.network.batch, checked.allocations_per_step);
     let note = extra.note();
-    let setting = Setting::ours(isa, threads, &args.common);
+    let setting = Setting::ours(checked.isa, checked.threads, &args.common);
     Record::new("infer", &args.network, setting, figures, extra).print(
         args.common.json,
         &args.network.title(),

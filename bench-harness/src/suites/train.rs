@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use kernels::{Team, with_team};
+use kernels::{Isa, Team, with_team};
 use mlp::Trainer;
 use serde::Serialize;
 
@@ -57,8 +57,18 @@ impl Contestant for Ours<'_> {
     }
 }
 
-/// Runs the suite.
-pub(crate) fn run(args: &TrainArgs) -> anyhow::Result<()> {
+/// What a checked step is known to be, beyond its time.
+struct Checked {
+    isa: Isa,
+    threads: usize,
+    allocations_per_step: f64,
+}
+
+/// Builds the network, holds its first step against f64 and hands it over.
+fn with_checked<R>(
+    args: &TrainArgs,
+    then: impl FnOnce(Ours<'_>, Checked) -> anyhow::Result<R>,
+) -> anyhow::Result<R> {
     let batch = Batch::random(&args.network)?;
     let mut net = args.network.build(args.common.isa)?;
     let isa = net.isa();
@@ -85,21 +95,40 @@ pub(crate) fn run(args: &TrainArgs) -> anyhow::Result<()> {
         );
         allocations_per_step(team, |team| ours.step(team).map(drop))
     })?;
+    let checked = Checked {
+        isa,
+        threads,
+        allocations_per_step,
+    };
+    then(ours, checked)
+}
 
-    let mut contestants: [Box<dyn Contestant + '_>; 1] = [Box::new(ours)];
-    let series = in_turn(&mut contestants, isa);
+/// Checks ours and hands it over.
+pub(crate) fn with_ours<R>(
+    args: &TrainArgs,
+    then: impl FnOnce(&mut dyn Contestant) -> anyhow::Result<R>,
+) -> anyhow::Result<R> {
+    with_checked(args, |mut ours, _| then(&mut ours))
+}
+
+/// Runs the suite.
+pub(crate) fn run(args: &TrainArgs) -> anyhow::Result<()> {
+    let (series, checked) = with_checked(args, |ours, checked| {
+        let mut contestants: [Box<dyn Contestant + '_>; 1] = [Box::new(ours)];
+        Ok((in_turn(&mut contestants, checked.isa), checked))
+    })?;
     let flop = cost::training_step(&args.network.layers.0, args.network.batch);
     let figures = Figures::of(&series[0], flop).context("nothing was timed")?;
     let case = Case {
         network: &args.network,
         optimizer: args.optimizer,
     };
-    let extra = PerSample::new(&figures, args.network.batch, allocations_per_step);
+    let extra = PerSample::new(&figures, args.network.batch, checked.allocations_per_step);
     let note = extra.note();
     Record::new(
         "train",
         case,
-        Setting::ours(isa, threads, &args.common),
+        Setting::ours(checked.isa, checked.threads, &args.common),
         figures,
         extra,
     )

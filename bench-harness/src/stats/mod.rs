@@ -1,8 +1,14 @@
-//! Robust statistics of timings: minimum, median, median absolute deviation, paired ratio.
+//! Robust statistics of timings: minimum, median, median absolute deviation, quantiles.
 //!
 //! On a machine with other users the clock and the caches change from one moment to the next. The
 //! median ignores outliers; the ratio of two things timed in turn ignores the changes that are
-//! slower than one turn.
+//! slower than one turn. How far such a ratio can be trusted is for [`bootstrap`] to say, and whether
+//! it is a difference at all for [`verdict`].
+
+pub(crate) mod bootstrap;
+#[cfg(test)]
+pub(crate) mod noise;
+pub(crate) mod verdict;
 
 /// What is reported of one series of timings.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -38,10 +44,20 @@ pub(crate) fn median(series: &[f64]) -> Option<f64> {
     })
 }
 
-/// Median of `a_i / b_i`, the two having been timed in the same round; `None` if there is no round.
-pub(crate) fn paired_ratio(a: &[f64], b: &[f64]) -> Option<f64> {
-    let ratios: Vec<_> = a.iter().zip(b).map(|(a, b)| a / b).collect();
-    median(&ratios)
+/// The value below which a share `q` of the series lies, interpolated between its neighbours; `None`
+/// for an empty series.
+pub(crate) fn quantile(series: &[f64], q: f64) -> Option<f64> {
+    let mut sorted = series.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let position = q.clamp(0.0, 1.0) * sorted.len().checked_sub(1)? as f64;
+    let lower = sorted[position.floor() as usize];
+    let upper = sorted[position.ceil() as usize];
+    Some(lower + (upper - lower) * position.fract())
+}
+
+/// `a_i / b_i`, the two having been timed in the same round.
+pub(crate) fn paired_ratios(a: &[f64], b: &[f64]) -> Vec<f64> {
+    a.iter().zip(b).map(|(a, b)| a / b).collect()
 }
 
 #[cfg(test)]
@@ -69,11 +85,21 @@ mod tests {
     }
 
     #[test]
-    fn paired_ratio_sees_through_a_change_of_speed() {
+    fn quantiles_lie_between_their_neighbours() {
+        let series = [40.0, 10.0, 30.0, 20.0, 50.0];
+        assert_eq!(quantile(&series, 0.0), Some(10.0));
+        assert_eq!(quantile(&series, 0.25), Some(20.0));
+        assert_eq!(quantile(&series, 0.375), Some(25.0));
+        assert_eq!(quantile(&series, 1.0), Some(50.0));
+        assert_eq!(quantile(&[], 0.5), None);
+    }
+
+    #[test]
+    fn paired_ratios_see_through_a_change_of_speed() {
         // Half way the machine slows down by 3; b takes twice as long as a throughout.
         let a = [1.0, 1.0, 3.0, 3.0];
         let b = [2.0, 2.0, 6.0, 6.0];
-        assert_eq!(paired_ratio(&b, &a), Some(2.0));
-        assert_eq!(paired_ratio(&[], &a), None);
+        assert_eq!(paired_ratios(&b, &a), [2.0; 4]);
+        assert!(paired_ratios(&[], &a).is_empty());
     }
 }

@@ -1,0 +1,137 @@
+//! What scripts rely on: lines of JSON with these fields, and exit codes. No test looks at a time.
+
+use std::process::{Command, Output};
+
+use serde_json::{Map, Value};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_bench-harness");
+
+fn run(line: &str) -> Output {
+    let words = line.split(' ').map(|word| match word {
+        "PROGRAM" => PROGRAM,
+        word => word,
+    });
+    let output = Command::new(PROGRAM).args(words).output();
+    output.expect("the program starts")
+}
+
+/// The objects on stdout, one a line.
+fn objects(line: &str) -> Vec<Map<String, Value>> {
+    let output = run(line);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{line}: {errors}");
+    let text = String::from_utf8(output.stdout).expect("text");
+    text.lines()
+        .map(|line| serde_json::from_str(line).expect("an object"))
+        .collect()
+}
+
+/// Holds the objects of a run against what each has to have.
+fn check(line: &str, count: usize, fields: &[&str]) -> Vec<Map<String, Value>> {
+    let objects = objects(line);
+    assert_eq!(objects.len(), count, "{line}");
+    for object in &objects {
+        assert_eq!(object["schema_version"], 1, "{line}");
+        for field in fields {
+            assert!(
+                object.contains_key(*field),
+                "{line}: no {field} in {object:?}"
+            );
+        }
+    }
+    objects
+}
+
+/// What every timed case reports.
+const TIMED: [&str; 16] = [
+    "suite",
+    "impl",
+    "isa",
+    "threads",
+    "precision",
+    "precision_asked",
+    "repeats",
+    "median_ns",
+    "min_ns",
+    "mad_ns",
+    "flop",
+    "gflop_per_s",
+    "peak_gflop_per_s",
+    "fraction_of_peak",
+    "clock_ghz",
+    "peak_spread",
+];
+
+#[test]
+fn products_are_reported() {
+    let line = "gemm --m 5 --n 6 --k 7 --op tn --json --precision high";
+    let object = &check(line, 1, &TIMED)[0];
+    assert_eq!(object["impl"], "ours");
+    assert_eq!(object["flop"], 420.0);
+    assert_eq!(object["precision_asked"], "high");
+    assert_eq!(object["precision"], "ieee");
+    for (field, value) in [("m", 5), ("n", 6), ("k", 7)] {
+        assert_eq!(object[field], value);
+    }
+}
+
+#[test]
+fn peers_come_with_an_interval_and_the_noise() {
+    let objects = objects("gemm --m 8 --n 8 --k 8 --peers --json");
+    assert!(objects.len() >= 2);
+    for object in &objects {
+        let is_ours = object["impl"] == "ours";
+        for field in ["time_over_ours", "time_over_ours_low", "noise", "verdict"] {
+            assert_eq!(object[field].is_null(), is_ours, "{field}");
+        }
+    }
+}
+
+#[test]
+fn networks_are_reported() {
+    let network = "--layers 5,4,3 --batch 2 --json";
+    let both = [&TIMED[..], &["samples_per_s", "allocations_per_step"]].concat();
+    for line in [
+        format!("train {network} --optimizer sgd"),
+        format!("infer {network}"),
+    ] {
+        let object = &check(&line, 1, &both)[0];
+        assert_eq!(object["layers"], "5,4,3");
+        assert_eq!(object["allocations_per_step"], 0.0);
+    }
+}
+
+#[test]
+fn two_builds_are_compared() {
+    let line = "compare PROGRAM PROGRAM --launches 2 --pairs 2 --json -- infer --layers 5,4,3";
+    let output = run(line);
+    // Four pairs say little, so either verdict may come.
+    let code = output.status.code();
+    assert!(matches!(code, Some(0 | 3)), "{code:?}");
+    let object: Map<String, Value> = serde_json::from_slice(&output.stdout).expect("an object");
+    assert_eq!(object["suite"], "compare");
+    assert_eq!(object["case"], "infer --layers 5,4,3");
+    assert_eq!(
+        (&object["launches"], &object["pairs"]),
+        (&2.into(), &4.into())
+    );
+    assert_eq!(object["verdict"] == "slower", code == Some(3));
+}
+
+#[test]
+fn mistakes_are_named() {
+    for (line, words) in [
+        ("compare no-such-file PROGRAM", "no-such-file"),
+        ("compare /bin/cat PROGRAM", "/bin/cat"),
+        (
+            "compare PROGRAM PROGRAM -- train --layers 7",
+            "at least two widths",
+        ),
+        ("gemm --m 0 --n 1 --k 1", "at least 1"),
+    ] {
+        let output = run(line);
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success(), "{line}");
+        assert!(errors.contains(words), "{line}: {errors}");
+    }
+}
