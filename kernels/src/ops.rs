@@ -9,7 +9,7 @@ use crate::loss::{CrossEntropy, SquaredError, Targets};
 use crate::reduce::{ColumnSums, Max, Sum, SumSquares};
 use crate::softmax::{Form, Softmax};
 use crate::update::{AdamUpdate, MomentumUpdate, SgdUpdate};
-use crate::update_rule::{AdamRule, SgdRule};
+use crate::update_rule::{AdamConstants, AdamRule, SgdRule};
 use crate::view::{MatMut, MatRef};
 
 fn same_len(op: &'static str, expected: usize, got: usize) -> Result<(), KernelError> {
@@ -309,7 +309,7 @@ impl Kernels {
             return Err(KernelError::shape(OP, "steps counted from 1", "step 0"));
         }
         (self.vector.adam)(AdamUpdate {
-            rule,
+            constants: AdamConstants::new(rule),
             grads,
             first_moment,
             second_moment,

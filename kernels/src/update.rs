@@ -3,7 +3,7 @@
 
 use pulp::{Simd, WithSimd};
 
-use crate::update_rule::{Adam, AdamRule, Momentum, Sgd, SgdRule};
+use crate::update_rule::{Adam, AdamConstants, Momentum, Sgd, SgdRule};
 
 /// One step of gradient descent without momentum.
 pub(crate) struct SgdUpdate<'a> {
@@ -69,7 +69,7 @@ impl WithSimd for MomentumUpdate<'_> {
 
 /// One step of Adam.
 pub(crate) struct AdamUpdate<'a> {
-    pub(crate) rule: AdamRule,
+    pub(crate) constants: AdamConstants,
     pub(crate) grads: &'a [f32],
     pub(crate) first_moment: &'a mut [f32],
     pub(crate) second_moment: &'a mut [f32],
@@ -81,7 +81,7 @@ impl WithSimd for AdamUpdate<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, s: S) {
-        let rule = Adam::new(s, self.rule);
+        let rule = Adam::new(s, self.constants);
         let (grads, grads_tail) = S::as_simd_f32s(self.grads);
         let (first, first_tail) = S::as_mut_simd_f32s(self.first_moment);
         let (second, second_tail) = S::as_mut_simd_f32s(self.second_moment);

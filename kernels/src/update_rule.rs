@@ -104,6 +104,36 @@ impl<S: Simd> Momentum<S> {
     }
 }
 
+/// The numbers in [`Adam`]'s formula, made once per call: powers are slow.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct AdamConstants {
+    beta1: f32,
+    one_minus_beta1: f32,
+    beta2: f32,
+    one_minus_beta2: f32,
+    step_size: f32,
+    inverse_root_of_c2: f32,
+    eps: f32,
+    weight_decay: f32,
+}
+
+impl AdamConstants {
+    pub(crate) fn new(rule: AdamRule) -> Self {
+        let (beta1, beta2) = (f64::from(rule.beta1), f64::from(rule.beta2));
+        let correction = |beta: f64| 1.0 - beta.powf(rule.step as f64);
+        Self {
+            beta1: rule.beta1,
+            one_minus_beta1: (1.0 - beta1) as f32,
+            beta2: rule.beta2,
+            one_minus_beta2: (1.0 - beta2) as f32,
+            step_size: (f64::from(rule.learning_rate) / correction(beta1)) as f32,
+            inverse_root_of_c2: (1.0 / correction(beta2).sqrt()) as f32,
+            eps: rule.eps,
+            weight_decay: rule.weight_decay,
+        }
+    }
+}
+
 /// Adam (Kingma and Ba, 2015) in PyTorch's form, with `g = grad + weight_decay w`:
 ///
 /// `m = beta1 m + (1 - beta1) g`, `v = beta2 v + (1 - beta2) g^2`,
@@ -122,19 +152,16 @@ pub(crate) struct Adam<S: Simd> {
 
 impl<S: Simd> Adam<S> {
     #[inline(always)]
-    pub(crate) fn new(s: S, rule: AdamRule) -> Self {
-        let (beta1, beta2) = (f64::from(rule.beta1), f64::from(rule.beta2));
-        let correction = |beta: f64| 1.0 - beta.powf(rule.step as f64);
-        let splat = |x: f64| s.splat_f32s(x as f32);
+    pub(crate) fn new(s: S, constants: AdamConstants) -> Self {
         Self {
-            beta1: s.splat_f32s(rule.beta1),
-            one_minus_beta1: splat(1.0 - beta1),
-            beta2: s.splat_f32s(rule.beta2),
-            one_minus_beta2: splat(1.0 - beta2),
-            step_size: splat(f64::from(rule.learning_rate) / correction(beta1)),
-            inverse_root_of_c2: splat(1.0 / correction(beta2).sqrt()),
-            eps: s.splat_f32s(rule.eps),
-            weight_decay: s.splat_f32s(rule.weight_decay),
+            beta1: s.splat_f32s(constants.beta1),
+            one_minus_beta1: s.splat_f32s(constants.one_minus_beta1),
+            beta2: s.splat_f32s(constants.beta2),
+            one_minus_beta2: s.splat_f32s(constants.one_minus_beta2),
+            step_size: s.splat_f32s(constants.step_size),
+            inverse_root_of_c2: s.splat_f32s(constants.inverse_root_of_c2),
+            eps: s.splat_f32s(constants.eps),
+            weight_decay: s.splat_f32s(constants.weight_decay),
         }
     }
 

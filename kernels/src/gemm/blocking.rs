@@ -129,10 +129,16 @@ impl Blocking {
         let panels = self.col_panels.min(self.cols.parts());
         panels * self.cols.longest() * lanes * self.depth.longest() + lanes
     }
+
+    /// Elements of a row panel of a block of C.
+    pub(super) fn row_panel(&self, lanes: usize) -> usize {
+        let panels = self.col_panels.min(self.cols.parts());
+        self.rows.longest() * panels * self.cols.longest() * lanes
+    }
 }
 
-/// Elements of packed blocks that no product of this shape or its transpose exceeds, on any
-/// instruction set.
+/// Elements of packed blocks and a row panel of C that no product of this shape or its transpose
+/// exceeds, on any instruction set.
 pub(super) fn packed_bound((m, n, k): (usize, usize, usize)) -> usize {
     /// `f32` in the widest register and in a cache line; more rows than any micro-tile has.
     const LANES: usize = 16;
@@ -142,8 +148,9 @@ pub(super) fn packed_bound((m, n, k): (usize, usize, usize)) -> usize {
     // widest: the last register is rounded up, and so is the last panel.
     let rows = |m: usize| m.min(MC) + LANES;
     let cols = |n: usize| n.min(NC * LANES) + REGISTERS * LANES;
-    // One register to spare behind each block, and the second block starts at a cache line.
-    (rows(m) + cols(n)).max(rows(n) + cols(m)) * k.min(KC) + 3 * LANES
+    let packed = (rows(m) + cols(n)).max(rows(n) + cols(m)) * k.min(KC);
+    // One register to spare behind each block, and each starts at a cache line.
+    packed + m.min(LANES) * cols(n) + 4 * LANES
 }
 
 /// Width (in registers) and height of the micro-tile for C of `m` rows and `registers` across.

@@ -114,7 +114,7 @@ impl Kernels {
     }
 }
 
-fn check_shapes<T>(
+pub(super) fn check_shapes<T>(
     a: MatRef<'_, T>,
     b: MatRef<'_, T>,
     (m, n): (usize, usize),
@@ -130,7 +130,11 @@ fn check_shapes<T>(
     ))
 }
 
-fn check_epilogue(epilogue: &Epilogue<'_>, m: usize, n: usize) -> Result<(), KernelError> {
+pub(super) fn check_epilogue(
+    epilogue: &Epilogue<'_>,
+    m: usize,
+    n: usize,
+) -> Result<(), KernelError> {
     match epilogue {
         Epilogue::Activate {
             bias: Some(bias), ..
@@ -164,9 +168,9 @@ impl<T> Finish<T> for Plain {
 
 /// The epilogues of f32.
 #[derive(Clone, Copy)]
-struct FinishF32<'a> {
-    epilogue: Epilogue<'a>,
-    apply: FinishFn,
+pub(super) struct FinishF32<'a> {
+    pub(super) epilogue: Epilogue<'a>,
+    pub(super) apply: FinishFn,
 }
 
 impl Finish<f32> for FinishF32<'_> {

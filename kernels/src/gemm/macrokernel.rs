@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::blocking::Blocking;
-use super::microkernel::TileArgs;
+use super::microkernel::{TileArgs, TileFn};
 use super::tables::Kit;
 use super::vector::Element;
 
@@ -11,6 +11,17 @@ use super::vector::Element;
 pub(super) trait Finish<T>: Copy + Sync {
     /// Whether there is nothing to do.
     fn is_store(&self) -> bool;
+
+    /// Whether it is better applied to whole rows than to tiles: it has operands of its own that
+    /// are to be read from memory in long runs.
+    fn by_rows(&self) -> bool {
+        false
+    }
+
+    /// Whether C itself is not wanted, once this has seen its elements.
+    fn takes_all(&self) -> bool {
+        false
+    }
 
     /// Applies it to a tile with contiguous columns.
     ///
@@ -81,7 +92,13 @@ pub(super) struct Block<'a, T: 'static> {
     pub(super) beta: T,
     /// Whether the sums are complete after this block.
     pub(super) last: bool,
+    /// Room for one row panel, to be finished there instead of in C: the depth is one block, `beta`
+    /// is zero, and C is not wanted.
+    pub(super) aside: Option<*mut T>,
 }
+
+/// Row, column, rows and columns of a tile of C.
+type Place = (usize, usize, usize, usize);
 
 /// Room for the largest tile of any kernel: 14 x 2 registers of 16 `f32`, 12 x 1 of 8 `f64` and so
 /// on.
@@ -93,41 +110,26 @@ impl<T: Element> Block<'_, T> {
     /// # Safety
     /// The CPU has the kit's instruction set; A and B can be read as the strides say, packed ones
     /// with the panels of `blocking` from the first of the ranges on; C can be written (and read,
-    /// unless `beta` is zero) and no one else touches the panels' part of it.
+    /// unless `beta` is zero) and no one else touches the panels' part of it; a row panel of the
+    /// range's columns fits aside.
     pub(super) unsafe fn run(
         &self,
         row_panels: Range<usize>,
         col_panels: Range<usize>,
         finish: impl Finish<T>,
     ) {
-        let (rows, cols, lanes) = (self.blocking.rows, self.blocking.cols, self.kit.lanes);
-        let (first_row, first_col) = (rows.start(row_panels.start), cols.start(col_panels.start));
+        let first = (row_panels.start, col_panels.start);
+        let in_place = self.c_col == 1 || self.aside.is_some();
+        if self.last && finish.by_rows() && in_place {
+            for ir in row_panels {
+                // SAFETY: this function's contract.
+                unsafe { self.row_panel(ir, first.0, col_panels.clone(), finish) };
+            }
+            return;
+        }
         for jr in col_panels {
-            let (j, vectors) = (cols.start(jr) * lanes, cols.len(jr));
-            let width = (vectors * lanes).min(self.n - j);
-            let (b, _, b_depth) = self
-                .b
-                .panel(j, j - first_col * lanes, vectors * lanes, self.k);
-            let full = width == vectors * lanes || self.b.packed;
             for ir in row_panels.clone() {
-                let (i, height) = (rows.start(ir), rows.len(ir));
-                let (a, a_row, a_depth) = self.a.panel(i, i - first_row, height, self.k);
-                let variants = &self.kit.families[vectors - 1][height - 1];
-                let tile = TileArgs {
-                    k: self.k,
-                    a,
-                    a_row,
-                    a_depth,
-                    b,
-                    b_depth,
-                    c: self.c,
-                    c_row: self.c_row,
-                    cols: width,
-                    alpha: self.alpha,
-                    beta: self.beta,
-                };
-                let kernel = variants[usize::from(!full)][usize::from(a_row == 1)];
-                let place = (i, j, height, width);
+                let (kernel, tile, place) = self.tile((ir, jr), first);
                 // SAFETY: the kernel is one of the kit's; the rest is this function's contract.
                 unsafe {
                     if self.c_col == 1 {
@@ -140,6 +142,78 @@ impl<T: Element> Block<'_, T> {
         }
     }
 
+    /// The kernel of a tile and its operands, without C; row, column, rows and columns of the tile.
+    #[inline(always)]
+    fn tile(
+        &self,
+        (ir, jr): (usize, usize),
+        (first_row, first_col): (usize, usize),
+    ) -> (TileFn<T>, TileArgs<T>, Place) {
+        let (rows, cols, lanes) = (self.blocking.rows, self.blocking.cols, self.kit.lanes);
+        let (j, vectors) = (cols.start(jr) * lanes, cols.len(jr));
+        let width = (vectors * lanes).min(self.n - j);
+        let before = j - cols.start(first_col) * lanes;
+        let (b, _, b_depth) = self.b.panel(j, before, vectors * lanes, self.k);
+        let full = width == vectors * lanes || self.b.packed;
+        let (i, height) = (rows.start(ir), rows.len(ir));
+        let (a, a_row, a_depth) = self.a.panel(i, i - rows.start(first_row), height, self.k);
+        let variants = &self.kit.families[vectors - 1][height - 1];
+        let tile = TileArgs {
+            k: self.k,
+            a,
+            a_row,
+            a_depth,
+            b,
+            b_depth,
+            c: self.c,
+            c_row: self.c_row,
+            cols: width,
+            alpha: self.alpha,
+            beta: self.beta,
+        };
+        let kernel = variants[usize::from(!full)][usize::from(a_row == 1)];
+        (kernel, tile, (i, j, height, width))
+    }
+
+    /// The tiles of a row panel, finished together: in C, or aside.
+    ///
+    /// # Safety
+    /// As [`Self::run`], for one row panel; C has contiguous columns unless there is room aside.
+    unsafe fn row_panel(
+        &self,
+        ir: usize,
+        first_row: usize,
+        col_panels: Range<usize>,
+        finish: impl Finish<T>,
+    ) {
+        let (rows, cols, lanes) = (self.blocking.rows, self.blocking.cols, self.kit.lanes);
+        let (row, col) = (rows.start(ir), cols.start(col_panels.start) * lanes);
+        let end = (cols.start(col_panels.end) * lanes).min(self.n);
+        let (c, c_row) = match self.aside {
+            Some(room) => (room, (end - col) as isize),
+            None => {
+                let start = self.c.wrapping_offset(row as isize * self.c_row);
+                (start.wrapping_add(col), self.c_row)
+            }
+        };
+        for jr in col_panels.clone() {
+            let (kernel, tile, (_, j, _, _)) = self.tile((ir, jr), (first_row, col_panels.start));
+            let c = c.wrapping_add(j - col);
+            // SAFETY: the kernel is one of the kit's; the rest is this function's contract.
+            unsafe { kernel(&TileArgs { c, c_row, ..tile }) };
+        }
+        let panel = FinishedTile {
+            c,
+            c_row,
+            row,
+            col,
+            rows: rows.len(ir),
+            cols: end - col,
+        };
+        // SAFETY: the panel is complete, and ours alone.
+        unsafe { finish.finish(panel) };
+    }
+
     /// A tile of a C with contiguous columns.
     ///
     /// # Safety
@@ -147,9 +221,9 @@ impl<T: Element> Block<'_, T> {
     #[inline(always)]
     unsafe fn contiguous(
         &self,
-        kernel: super::microkernel::TileFn<T>,
+        kernel: TileFn<T>,
         tile: TileArgs<T>,
-        (row, col, rows, cols): (usize, usize, usize, usize),
+        (row, col, rows, cols): Place,
         finish: impl Finish<T>,
     ) {
         let c = self
@@ -180,9 +254,9 @@ impl<T: Element> Block<'_, T> {
     #[inline(never)]
     unsafe fn strided(
         &self,
-        kernel: super::microkernel::TileFn<T>,
+        kernel: TileFn<T>,
         tile: TileArgs<T>,
-        (row, col, rows, cols): (usize, usize, usize, usize),
+        (row, col, rows, cols): Place,
         finish: impl Finish<T>,
     ) {
         assert!(rows * cols <= TILE_ELEMENTS);

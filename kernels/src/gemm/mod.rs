@@ -23,10 +23,13 @@ mod macrokernel;
 mod microkernel;
 mod pack;
 mod product;
+mod step;
 mod tables;
+mod update;
 mod vector;
 mod workspace;
 
 pub use driver::Gemm;
 pub(crate) use tables::GemmKernels;
+pub use update::{Gradient, Update};
 pub use workspace::Workspace;

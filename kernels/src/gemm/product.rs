@@ -38,6 +38,16 @@ unsafe impl<T: Send> Send for Output<T> {}
 // SAFETY: as above.
 unsafe impl<T: Send> Sync for Output<T> {}
 
+/// The memory of one member.
+#[derive(Clone, Copy, Debug)]
+struct Buffers<T> {
+    /// For packed blocks.
+    a: *mut T,
+    b: *mut T,
+    /// For a row panel of a C that is not wanted.
+    aside: Option<*mut T>,
+}
+
 /// Rows up to which dot products can beat packing B: they reach 80 % of the peak at any number of
 /// rows, the packed kernel more, but it has to share the cost of packing among its rows.
 const DOT_ROWS: usize = 48;
@@ -172,7 +182,12 @@ impl<T: Element> Product<'_, T> {
         let a_len = blocking
             .packed_a(lanes)
             .next_multiple_of(LINE / size_of::<T>());
-        let bytes = (a_len + blocking.packed_b(lanes)) * size_of::<T>();
+        let b_len = blocking
+            .packed_b(lanes)
+            .next_multiple_of(LINE / size_of::<T>());
+        let aside = finish.takes_all() && blocking.depth.parts() == 1;
+        let aside_len = if aside { blocking.row_panel(lanes) } else { 0 };
+        let bytes = (a_len + b_len + aside_len) * size_of::<T>();
         workspace.grow(team.threads(), bytes);
         let slots = workspace.slots();
         let panels = (blocking.rows.parts(), blocking.cols.parts());
@@ -185,7 +200,12 @@ impl<T: Element> Product<'_, T> {
             unsafe {
                 let a_buffer: *mut T = Slots::get(slots, slot);
                 let b_buffer = a_buffer.wrapping_add(a_len);
-                self.chunk(blocking, rows, cols, out, (a_buffer, b_buffer), finish);
+                let buffers = Buffers {
+                    a: a_buffer,
+                    b: b_buffer,
+                    aside: aside.then(|| b_buffer.wrapping_add(b_len)),
+                };
+                self.chunk(blocking, rows, cols, out, buffers, finish);
             }
         };
         team.run(chunks.count(), &work);
@@ -194,15 +214,15 @@ impl<T: Element> Product<'_, T> {
     /// Loops `jc`, `pc`, `ic` over the given panels.
     ///
     /// # Safety
-    /// The panels lie in C, no one else touches them, and the buffers hold `packed_a` and `packed_b`
-    /// elements.
+    /// The panels lie in C, no one else touches them, and the buffers hold `packed_a`, `packed_b` and
+    /// `row_panel` elements.
     unsafe fn chunk(
         &self,
         blocking: &Blocking,
         row_range: Range<usize>,
         col_range: Range<usize>,
         out: Output<T>,
-        (a_buffer, b_buffer): (*mut T, *mut T),
+        buffers: Buffers<T>,
         finish: impl Finish<T>,
     ) {
         let (a, b) = (self.a, self.b);
@@ -219,7 +239,7 @@ impl<T: Element> Product<'_, T> {
                 if blocking.pack_b {
                     // SAFETY: this function's contract.
                     b_block =
-                        unsafe { self.pack_b(blocking, b_block, depth, cols.clone(), b_buffer) };
+                        unsafe { self.pack_b(blocking, b_block, depth, cols.clone(), buffers.b) };
                 }
                 for ic in row_range.clone().step_by(blocking.row_panels) {
                     let rows = ic..(ic + blocking.row_panels).min(row_range.end);
@@ -232,7 +252,7 @@ impl<T: Element> Product<'_, T> {
                     if blocking.pack_a {
                         // SAFETY: this function's contract.
                         a_block = unsafe {
-                            self.pack_a(blocking, a_block, depth, rows.clone(), a_buffer)
+                            self.pack_a(blocking, a_block, depth, rows.clone(), buffers.a)
                         };
                     }
                     let block = Block {
@@ -248,6 +268,7 @@ impl<T: Element> Product<'_, T> {
                         alpha: self.alpha,
                         beta: if pc == 0 { self.beta } else { T::ONE },
                         last: pc + 1 == blocking.depth.parts(),
+                        aside: buffers.aside,
                     };
                     // SAFETY: this function's contract; packed blocks start at the first panel.
                     unsafe { block.run(rows, cols.clone(), finish) };

@@ -8,6 +8,7 @@ use super::dot::{DotFn, dot_fn};
 use super::finish::{Finish, FinishArgs, FinishFn};
 use super::microkernel::{Variants, variants};
 use super::pack::{PackFn, pack_fn};
+use super::step::{StepArgs, StepFn, StepOnTile};
 use super::vector::{Lane, Level, Vector};
 use crate::isa::Isa;
 use crate::level;
@@ -36,6 +37,8 @@ pub(crate) struct GemmKernels {
     pub(super) f64: Kit<f64>,
     /// Applies an epilogue to a tile.
     pub(super) finish: FinishFn,
+    /// Updates the weights of a tile.
+    pub(super) step: StepFn,
 }
 
 impl GemmKernels {
@@ -115,6 +118,16 @@ unsafe fn finish<L: Level>(args: FinishArgs<'_>) {
     token.vectorize(Finish(args));
 }
 
+/// A [`StepFn`] of one level.
+///
+/// # Safety
+/// As [`StepFn`].
+unsafe fn step<L: Level>(args: StepArgs) {
+    // SAFETY: the caller vouches for the CPU.
+    let token = unsafe { L::token() };
+    token.vectorize(StepOnTile(args));
+}
+
 #[cfg(target_arch = "x86_64")]
 static AVX512: GemmKernels = {
     use level::Avx512;
@@ -122,6 +135,7 @@ static AVX512: GemmKernels = {
         f32: kit::<Avx512, f32>(families_of_32!(Avx512, f32)),
         f64: kit::<Avx512, f64>(families_of_f64!(Avx512, 32)),
         finish: finish::<Avx512>,
+        step: step::<Avx512>,
     }
 };
 
@@ -132,6 +146,7 @@ static AVX2: GemmKernels = {
         f32: kit::<Avx2, f32>(families_of_16!(Avx2, f32)),
         f64: kit::<Avx2, f64>(families_of_f64!(Avx2, 16)),
         finish: finish::<Avx2>,
+        step: step::<Avx2>,
     }
 };
 
@@ -142,6 +157,7 @@ static NEON: GemmKernels = {
         f32: kit::<Neon, f32>(families_of_32!(Neon, f32)),
         f64: kit::<Neon, f64>(families_of_f64!(Neon, 32)),
         finish: finish::<Neon>,
+        step: step::<Neon>,
     }
 };
 
@@ -149,4 +165,5 @@ static SCALAR: GemmKernels = GemmKernels {
     f32: kit::<level::Scalar, f32>(families_of_16!(level::Scalar, f32)),
     f64: kit::<level::Scalar, f64>(families_of_f64!(level::Scalar, 16)),
     finish: finish::<level::Scalar>,
+    step: step::<level::Scalar>,
 };

@@ -151,15 +151,8 @@ pub(crate) fn available() -> Vec<&'static Kernels> {
     Kernels::available().expect("the environment asks for what this machine has")
 }
 
-/// Runs the call and gives C back.
-pub(crate) fn run(
-    case: &Case,
-    operands: &Operands,
-    kernels: &Kernels,
-    workspace: &mut Workspace,
-    team: &Team,
-) -> Result<Guarded, String> {
-    let mut c = operands.old.clone();
+/// The call, without its C.
+pub(crate) fn call<'a>(case: &Case, operands: &'a Operands) -> Gemm<'a> {
     let mut call = Gemm::new(view(&operands.a), view(&operands.b));
     (call.alpha, call.beta) = (case.alpha, case.beta);
     call.epilogue = match case.post {
@@ -173,6 +166,19 @@ pub(crate) fn run(
             output: view(&operands.output),
         },
     };
+    call
+}
+
+/// Runs the call and gives C back.
+pub(crate) fn run(
+    case: &Case,
+    operands: &Operands,
+    kernels: &Kernels,
+    workspace: &mut Workspace,
+    team: &Team,
+) -> Result<Guarded, String> {
+    let mut c = operands.old.clone();
+    let call = call(case, operands);
     kernels
         .gemm(&call, view_mut(&mut c), workspace, team)
         .map_err(|e| e.to_string())?;

@@ -8,3 +8,4 @@ mod sizes;
 mod specials;
 mod storage;
 mod threads;
+mod update;
