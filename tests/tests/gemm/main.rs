@@ -1,6 +1,7 @@
 //! GEMM of every instruction set against three loops in f64.
 
 mod case;
+mod double;
 mod epilogues;
 mod errors;
 mod laws;

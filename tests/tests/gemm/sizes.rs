@@ -37,6 +37,11 @@ fn around_large_blocks() {
 }
 
 #[test]
+fn both_operands_packed_in_several_blocks() {
+    check(transposed(vec![[301, 450, 513]]));
+}
+
+#[test]
 fn layers_of_networks() {
     // Forward, data gradient and weight gradient of two layers at one batch size each.
     let (batch, fan_in, fan_out) = (64, 200, 100);
