@@ -30,6 +30,8 @@ pub(crate) enum Suite {
     Infer(InferArgs),
     /// The peaks of the machine: multiply-adds, clock, bandwidths, hand-over between threads.
     Peak(PeakArgs),
+    /// Whether cost grows as documented: exponents of time and memory over width, depth and batch.
+    Complexity(ComplexityArgs),
     /// Whether one build of this program is slower than another, both run in turn.
     Compare(CompareArgs),
     /// Takes samples when asked to on stdin: the other end of `compare`.
@@ -120,6 +122,16 @@ pub(crate) struct TrainArgs {
 pub(crate) struct InferArgs {
     #[command(flatten)]
     pub(crate) network: NetworkArgs,
+    #[command(flatten)]
+    pub(crate) common: Common,
+}
+
+/// Exponents of time and memory.
+#[derive(Args, Debug)]
+pub(crate) struct ComplexityArgs {
+    /// How often each network is timed.
+    #[arg(long, default_value_t = 11, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) rounds: u32,
     #[command(flatten)]
     pub(crate) common: Common,
 }

@@ -1,4 +1,12 @@
-//! Floating-point operations, a multiplication and an addition being two.
+//! Floating-point operations, a multiplication and an addition being two; and the least bytes that
+//! have to move, each operand once.
+
+/// What a piece of work takes at least.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Cost {
+    pub(crate) flop: f64,
+    pub(crate) bytes: f64,
+}
 
 /// `C = A B` with A of m x k and B of k x n: `2 m n k`.
 pub(crate) fn gemm(m: usize, n: usize, k: usize) -> f64 {
@@ -17,6 +25,42 @@ pub(crate) fn training_step(layers: &[usize], batch: usize) -> f64 {
     2.0 * forward(layers, batch) + data_gradients
 }
 
+/// A forward pass: each layer reads its inputs and weights and writes its outputs.
+pub(crate) fn forward_pass(layers: &[usize], batch: usize) -> Cost {
+    let values = |d: &[usize]| batch * (d[0] + d[1]) + d[0] * d[1];
+    Cost {
+        flop: forward(layers, batch),
+        bytes: bytes(layers.windows(2).map(values).sum()),
+    }
+}
+
+/// A backward pass: each layer reads the gradient of its outputs and its inputs and writes that of
+/// its weights; each but the first also reads its weights and writes the gradient of its inputs.
+pub(crate) fn backward_pass(layers: &[usize], batch: usize) -> Cost {
+    let values = |d: &[usize]| batch * (d[0] + d[1]) + d[0] * d[1];
+    let weight_gradients: usize = layers.windows(2).map(values).sum();
+    let inner = layers.get(1..).unwrap_or_default();
+    let data_gradients: usize = inner.windows(2).map(|d| (batch + d[1]) * d[0]).sum();
+    Cost {
+        flop: forward(layers, batch) + forward(inner, batch),
+        bytes: bytes(weight_gradients + data_gradients),
+    }
+}
+
+/// `w -= lr g` for all weights and biases.
+pub(crate) fn sgd_update(layers: &[usize]) -> Cost {
+    let parameters: usize = layers.windows(2).map(|d| (d[0] + 1) * d[1]).sum();
+    Cost {
+        flop: 2.0 * parameters as f64,
+        bytes: bytes(3 * parameters),
+    }
+}
+
+/// Of so many numbers in f32.
+fn bytes(values: usize) -> f64 {
+    (size_of::<f32>() * values) as f64
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -29,5 +73,27 @@ mod tests {
         // Forward, weight gradients, and the data gradient 4 x 1 x 3 of the second layer.
         assert_eq!(training_step(&[2, 3, 1], 4), 72.0 + 72.0 + 24.0);
         assert_eq!(training_step(&[7], 4), 0.0);
+    }
+
+    #[test]
+    fn passes_by_hand() {
+        let layers = [2, 3, 1];
+        // 4 samples: 4 x (2 + 3) values and 6 weights, then 4 x (3 + 1) and 3.
+        let forward = Cost {
+            flop: 72.0,
+            bytes: 4.0 * (20.0 + 6.0 + 16.0 + 3.0),
+        };
+        assert_eq!(forward_pass(&layers, 4), forward);
+        // The same for the gradients of the weights; and 3 weights, 4 x 3 values for the data.
+        let backward = Cost {
+            flop: 72.0 + 24.0,
+            bytes: forward.bytes + 4.0 * (3.0 + 12.0),
+        };
+        assert_eq!(backward_pass(&layers, 4), backward);
+        let update = Cost {
+            flop: 2.0 * (9.0 + 4.0),
+            bytes: 12.0 * (9.0 + 4.0),
+        };
+        assert_eq!(sgd_update(&layers), update);
     }
 }

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `args` | the command line |
 //! | `stats` | minimum, median, deviation; how far a ratio can be trusted |
-//! | `cost` | floating-point operations |
+//! | `cost` | floating-point operations, bytes |
 //! | `machine` | the peaks to compare with |
 //! | `network` | a network to be timed, its batch, its check |
 //! | `operands` | what a product is made of, and its check |
@@ -45,6 +45,7 @@ fn main() -> anyhow::Result<ExitCode> {
         Suite::Train(args) => suites::train::run(&args)?,
         Suite::Infer(args) => suites::infer::run(&args)?,
         Suite::Peak(args) => suites::peak::run(&args)?,
+        Suite::Complexity(args) => suites::complexity::run(&args)?,
         Suite::Compare(args) => return compare::run(&args),
         Suite::Sample(args) => compare::sampler::run(&args)?,
     }

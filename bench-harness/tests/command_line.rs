@@ -119,6 +119,30 @@ fn two_builds_are_compared() {
 }
 
 #[test]
+fn growth_is_reported_for_each_pass() {
+    let fields = [
+        "exponent", "low", "high", "sweep", "points", "threads", "isa",
+    ];
+    // One round: the exponents of times mean nothing, that of memory does.
+    let objects = check("complexity --rounds 1 --json", 15, &fields);
+    let of = |pass: &str, against: &str| {
+        let found = objects.iter();
+        found
+            .filter(|object| object["pass"] == pass && object["against"] == against)
+            .count()
+    };
+    assert_eq!(of("forward", "flop"), 4);
+    assert_eq!(of("backward", "flop"), 4);
+    // An update takes the same for every batch.
+    assert_eq!(of("update", "flop"), 3);
+    assert_eq!(of("memory", "sum_d"), 4);
+    for object in objects.iter().filter(|object| object["pass"] == "memory") {
+        let exponent = object["exponent"].as_f64().expect("a number");
+        assert!((0.85..1.02).contains(&exponent), "{object:?}");
+    }
+}
+
+#[test]
 fn mistakes_are_named() {
     for (line, words) in [
         ("compare no-such-file PROGRAM", "no-such-file"),

@@ -3,11 +3,12 @@
 //! On a machine with other users the clock and the caches change from one moment to the next. The
 //! median ignores outliers; the ratio of two things timed in turn ignores the changes that are
 //! slower than one turn. How far such a ratio can be trusted is for [`bootstrap`] to say, and whether
-//! it is a difference at all for [`verdict`].
+//! it is a difference at all for [`verdict`]. How cost grows with size is for [`regression`].
 
 pub(crate) mod bootstrap;
 #[cfg(test)]
 pub(crate) mod noise;
+pub(crate) mod regression;
 pub(crate) mod verdict;
 
 /// What is reported of one series of timings.

@@ -1,5 +1,6 @@
 //! What can be measured.
 
+pub(crate) mod complexity;
 pub(crate) mod gemm;
 pub(crate) mod infer;
 pub(crate) mod peak;
