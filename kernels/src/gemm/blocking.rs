@@ -116,6 +116,19 @@ impl Blocking {
         }
     }
 
+    /// The same depth, and the tiles that fit column panels made before and packed.
+    pub(super) fn with_columns<T: Element>(self, kit: &Kit<T>, m: usize, cols: Split) -> Self {
+        let rows = Split::new(m, kit.families[cols.longest() - 1].len());
+        Self {
+            rows,
+            cols,
+            row_panels: MC.div_ceil(rows.longest()),
+            col_panels: NC.div_ceil(cols.longest()),
+            pack_b: false,
+            ..self
+        }
+    }
+
     /// Elements of the largest packed block of A, with one register to spare.
     pub(super) fn packed_a(&self, lanes: usize) -> usize {
         if !self.pack_a {

@@ -2,7 +2,8 @@
 
 use super::finish::{FinishArgs, FinishFn};
 use super::macrokernel::{Finish, FinishedTile};
-use super::product::Product;
+use super::prepack::Right;
+use super::product::{Factor, Product};
 use super::workspace::Workspace;
 use crate::dispatch::Kernels;
 use crate::epilogue::Epilogue;
@@ -18,7 +19,7 @@ pub struct Gemm<'a> {
     /// `m x k`
     pub a: MatRef<'a>,
     /// `k x n`
-    pub b: MatRef<'a>,
+    pub b: Right<'a>,
     /// Factor of the old C; when it is 0, C is not read.
     pub beta: f32,
     /// Applied to each element before it is stored.
@@ -26,12 +27,12 @@ pub struct Gemm<'a> {
 }
 
 impl<'a> Gemm<'a> {
-    /// `C <- A B`
-    pub fn new(a: MatRef<'a>, b: MatRef<'a>) -> Self {
+    /// `C <- A B`, where B is a view or packed before.
+    pub fn new(a: MatRef<'a>, b: impl Into<Right<'a>>) -> Self {
         Self {
             alpha: 1.0,
             a,
-            b,
+            b: b.into(),
             beta: 0.0,
             epilogue: Epilogue::Store,
         }
@@ -53,7 +54,10 @@ impl Kernels {
     /// f32 accumulation, each element one chain of multiply-adds per block of the depth, or one per
     /// lane of a register where dot products are taken: before beta C and the epilogue,
     /// `|error| <= gamma_(k+2) |alpha| sum_p |a_ip| |b_pj|`. The bits depend on the shape, the strides
-    /// and the instruction set, never on the number of threads.
+    /// and the instruction set, never on the number of threads. A [`super::PackedB`] gives the bits of
+    /// the view that it was packed from, if the columns of C are contiguous, except where the view
+    /// would be taken by dot products: rows of A and columns of B contiguous, and n = 1 or m at most
+    /// 48 and at most k / 10.
     ///
     /// # Errors
     /// [`KernelError::Shape`] if the shapes do not fit; C is then untouched.
@@ -65,22 +69,42 @@ impl Kernels {
         team: &Team,
     ) -> Result<(), KernelError> {
         let (m, n) = (c.rows(), c.cols());
-        check_shapes(gemm.a, gemm.b, (m, n))?;
-        check_epilogue(&gemm.epilogue, m, n)?;
-        let kernels = self.gemm;
-        let finish = FinishF32 {
-            epilogue: gemm.epilogue,
-            apply: kernels.finish,
+        let (product, finish) = self.product(gemm, (m, n))?;
+        product.compute(c, finish, workspace, team);
+        Ok(())
+    }
+
+    /// A product and its epilogue, if they fit a C of `shape`.
+    pub(super) fn product<'a>(
+        &self,
+        gemm: &Gemm<'a>,
+        shape: (usize, usize),
+    ) -> Result<(Product<'a, f32>, FinishF32<'a>), KernelError> {
+        check_shapes(gemm.a, (gemm.b.rows(), gemm.b.cols()), shape)?;
+        check_epilogue(&gemm.epilogue, shape)?;
+        let b = match gemm.b {
+            Right::View(view) => Factor::View(view),
+            Right::Packed(packed) if packed.isa() == self.isa() => Factor::Packed(packed.panels()),
+            Right::Packed(packed) => {
+                return Err(KernelError::shape(
+                    "gemm",
+                    format!("a B packed for {}", self.isa()),
+                    format!("one packed for {}", packed.isa()),
+                ));
+            }
         };
-        Product {
-            kit: &kernels.f32,
+        let product = Product {
+            kit: &self.gemm.f32,
             alpha: gemm.alpha,
             a: gemm.a,
-            b: gemm.b,
+            b,
             beta: gemm.beta,
-        }
-        .compute(c, finish, workspace, team);
-        Ok(())
+        };
+        let finish = FinishF32 {
+            epilogue: gemm.epilogue,
+            apply: self.gemm.finish,
+        };
+        Ok((product, finish))
     }
 
     /// `C <- alpha A B + beta C` in f64; shapes, cost and errors as for [`Kernels::gemm`].
@@ -101,12 +125,12 @@ impl Kernels {
         workspace: &mut Workspace,
         team: &Team,
     ) -> Result<(), KernelError> {
-        check_shapes(a, b, (c.rows(), c.cols()))?;
+        check_shapes(a, (b.rows(), b.cols()), (c.rows(), c.cols()))?;
         Product {
             kit: &self.gemm.f64,
             alpha,
             a,
-            b,
+            b: Factor::View(b),
             beta,
         }
         .compute(c, Plain, workspace, team);
@@ -114,27 +138,23 @@ impl Kernels {
     }
 }
 
-pub(super) fn check_shapes<T>(
+fn check_shapes<T>(
     a: MatRef<'_, T>,
-    b: MatRef<'_, T>,
+    (b_rows, b_cols): (usize, usize),
     (m, n): (usize, usize),
 ) -> Result<(), KernelError> {
     let k = a.cols();
-    if (a.rows(), b.rows(), b.cols()) == (m, k, n) {
+    if (a.rows(), b_rows, b_cols) == (m, k, n) {
         return Ok(());
     }
     Err(KernelError::shape(
         "gemm",
         format!("A {m} x k and B k x {n} for C {m} x {n}"),
-        format!("A {} x {} and B {} x {}", a.rows(), k, b.rows(), b.cols()),
+        format!("A {} x {k} and B {b_rows} x {b_cols}", a.rows()),
     ))
 }
 
-pub(super) fn check_epilogue(
-    epilogue: &Epilogue<'_>,
-    m: usize,
-    n: usize,
-) -> Result<(), KernelError> {
+fn check_epilogue(epilogue: &Epilogue<'_>, (m, n): (usize, usize)) -> Result<(), KernelError> {
     match epilogue {
         Epilogue::Activate {
             bias: Some(bias), ..
@@ -169,8 +189,8 @@ impl<T> Finish<T> for Plain {
 /// The epilogues of f32.
 #[derive(Clone, Copy)]
 pub(super) struct FinishF32<'a> {
-    pub(super) epilogue: Epilogue<'a>,
-    pub(super) apply: FinishFn,
+    epilogue: Epilogue<'a>,
+    apply: FinishFn,
 }
 
 impl Finish<f32> for FinishF32<'_> {

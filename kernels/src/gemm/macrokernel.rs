@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use super::blocking::Blocking;
 use super::microkernel::{TileArgs, TileFn};
+use super::panels::Operand;
 use super::tables::Kit;
 use super::vector::Element;
 
@@ -39,38 +40,6 @@ pub(super) struct FinishedTile<T> {
     pub(super) col: usize,
     pub(super) rows: usize,
     pub(super) cols: usize,
-}
-
-/// One panel of an operand: where it starts, and its strides across and along the depth.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Operand<T> {
-    pub(super) ptr: *const T,
-    pub(super) across: isize,
-    pub(super) along: isize,
-    /// Packed panels lie behind one another instead of beside one another.
-    pub(super) packed: bool,
-}
-
-impl<T> Operand<T> {
-    /// The panel that starts `start` elements across, is `width` wide, and follows `before` packed
-    /// elements per step of the depth.
-    fn panel(
-        &self,
-        start: usize,
-        before: usize,
-        width: usize,
-        k: usize,
-    ) -> (*const T, isize, isize) {
-        if self.packed {
-            (self.ptr.wrapping_add(before * k), 1, width as isize)
-        } else {
-            (
-                self.ptr.wrapping_offset(start as isize * self.across),
-                self.across,
-                self.along,
-            )
-        }
-    }
 }
 
 /// A block of the product: some row panels by some column panels by one block of the depth.
@@ -153,10 +122,10 @@ impl<T: Element> Block<'_, T> {
         let (j, vectors) = (cols.start(jr) * lanes, cols.len(jr));
         let width = (vectors * lanes).min(self.n - j);
         let before = j - cols.start(first_col) * lanes;
-        let (b, _, b_depth) = self.b.panel(j, before, vectors * lanes, self.k);
-        let full = width == vectors * lanes || self.b.packed;
+        let (b, _, b_depth) = self.b.panel(j, before, vectors * lanes);
+        let full = width == vectors * lanes || self.b.packed.is_some();
         let (i, height) = (rows.start(ir), rows.len(ir));
-        let (a, a_row, a_depth) = self.a.panel(i, i - rows.start(first_row), height, self.k);
+        let (a, a_row, a_depth) = self.a.panel(i, i - rows.start(first_row), height);
         let variants = &self.kit.families[vectors - 1][height - 1];
         let tile = TileArgs {
             k: self.k,

@@ -22,6 +22,8 @@ mod finish;
 mod macrokernel;
 mod microkernel;
 mod pack;
+mod panels;
+mod prepack;
 mod product;
 mod step;
 mod tables;
@@ -30,6 +32,7 @@ mod vector;
 mod workspace;
 
 pub use driver::Gemm;
+pub use prepack::{PackedB, Right};
 pub(crate) use tables::GemmKernels;
 pub use update::{Gradient, Update};
 pub use workspace::Workspace;

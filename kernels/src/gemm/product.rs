@@ -5,8 +5,9 @@ use std::ops::Range;
 use super::blocking::Blocking;
 use super::chunks::Chunks;
 use super::dot::DotArgs;
-use super::macrokernel::{Block, Finish, FinishedTile, Operand};
-use super::pack::PackArgs;
+use super::macrokernel::{Block, Finish, FinishedTile};
+use super::panels::{Cut, Operand, pack};
+use super::prepack::Prepacked;
 use super::tables::Kit;
 use super::vector::Element;
 use super::workspace::{Slots, Workspace};
@@ -19,8 +20,15 @@ pub(super) struct Product<'a, T: 'static> {
     pub(super) kit: &'static Kit<T>,
     pub(super) alpha: T,
     pub(super) a: MatRef<'a, T>,
-    pub(super) b: MatRef<'a, T>,
+    pub(super) b: Factor<'a, T>,
     pub(super) beta: T,
+}
+
+/// The right operand, in place or packed before.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Factor<'a, T> {
+    View(MatRef<'a, T>),
+    Packed(Prepacked<'a, T>),
 }
 
 /// C, shared with the members of a team, each of which writes its own part.
@@ -70,8 +78,12 @@ impl<T: Element> Product<'_, T> {
             return;
         }
         // A C stored by columns is the transpose of one stored by rows.
-        if finish.is_store() && c.col_stride() != 1 && c.row_stride() == 1 {
-            (self.a, self.b) = (self.b.t(), self.a.t());
+        if let Factor::View(b) = self.b
+            && finish.is_store()
+            && c.col_stride() != 1
+            && c.row_stride() == 1
+        {
+            (self.a, self.b) = (b.t(), Factor::View(self.a.t()));
             return self.compute(c.t(), finish, workspace, team);
         }
         let k = if self.alpha == T::ZERO {
@@ -87,22 +99,30 @@ impl<T: Element> Product<'_, T> {
             // The one column of a row is contiguous whatever its stride.
             col_stride: if n == 1 { 1 } else { c.col_stride() },
         };
-        let along_depth = self.a.col_stride() == 1 && self.b.row_stride() == 1;
+        let b = match self.b {
+            Factor::View(b) => b,
+            Factor::Packed(packed) => {
+                let blocking = Blocking::choose(self.kit, (m, n, k), packed.unit);
+                let blocking = blocking.with_columns(self.kit, m, packed.cut.split);
+                return self.tiles(k, &blocking, out, finish, workspace, team);
+            }
+        };
+        let along_depth = self.a.col_stride() == 1 && b.row_stride() == 1;
         if along_depth && out.col_stride == 1 && k >= self.kit.lanes {
             if n == 1 {
-                return self.dots_of_a_column(k, out, finish, team);
+                return self.dots_of_a_column(k, b, out, finish, team);
             }
-            if m <= DOT_ROWS.min(k / DOT_DEPTH) && self.b.col_stride() != 1 {
-                return self.dots(k, out, finish, team);
+            if m <= DOT_ROWS.min(k / DOT_DEPTH) && b.col_stride() != 1 {
+                return self.dots(k, b, out, finish, team);
             }
         }
-        let b_unit = self.b.col_stride() == 1 || n == 1;
+        let b_unit = b.col_stride() == 1 || n == 1;
         let blocking = Blocking::choose(self.kit, (m, n, k), b_unit);
         self.tiles(k, &blocking, out, finish, workspace, team);
     }
 
     /// Few rows: every element of C is a dot product along contiguous operands.
-    fn dots(self, k: usize, out: Output<T>, finish: impl Finish<T>, team: &Team) {
+    fn dots(self, k: usize, b: MatRef<'_, T>, out: Output<T>, finish: impl Finish<T>, team: &Team) {
         let panels = out.cols.div_ceil(DOT_COLS);
         let chunks = Chunks::new(team.threads(), (out.rows, out.cols, k), 1, panels);
         let work = |chunk: usize, _: usize| {
@@ -112,11 +132,8 @@ impl<T: Element> Product<'_, T> {
                 k,
                 a: self.a.as_ptr(),
                 a_row: self.a.row_stride(),
-                b: self
-                    .b
-                    .as_ptr()
-                    .wrapping_offset(start as isize * self.b.col_stride()),
-                b_col: self.b.col_stride(),
+                b: b.as_ptr().wrapping_offset(start as isize * b.col_stride()),
+                b_col: b.col_stride(),
                 c: out.ptr.wrapping_add(start),
                 c_row: out.row_stride,
                 c_col: 1,
@@ -136,7 +153,14 @@ impl<T: Element> Product<'_, T> {
     }
 
     /// One column: as one row of the transposed product.
-    fn dots_of_a_column(self, k: usize, out: Output<T>, finish: impl Finish<T>, team: &Team) {
+    fn dots_of_a_column(
+        self,
+        k: usize,
+        b: MatRef<'_, T>,
+        out: Output<T>,
+        finish: impl Finish<T>,
+        team: &Team,
+    ) {
         let panels = out.rows.div_ceil(DOT_COLS);
         let chunks = Chunks::new(team.threads(), (out.rows, 1, k), panels, 1);
         let work = |chunk: usize, _: usize| {
@@ -144,7 +168,7 @@ impl<T: Element> Product<'_, T> {
             let (start, end) = (rows.start * DOT_COLS, (rows.end * DOT_COLS).min(out.rows));
             let args = DotArgs {
                 k,
-                a: self.b.as_ptr(),
+                a: b.as_ptr(),
                 a_row: 0,
                 b: self
                     .a
@@ -225,34 +249,50 @@ impl<T: Element> Product<'_, T> {
         buffers: Buffers<T>,
         finish: impl Finish<T>,
     ) {
-        let (a, b) = (self.a, self.b);
+        let a = self.a;
+        let a_cut = Cut {
+            split: blocking.rows,
+            unit: 1,
+            len: out.rows,
+        };
+        let b_cut = Cut {
+            split: blocking.cols,
+            unit: self.kit.lanes,
+            len: out.cols,
+        };
         for jc in col_range.clone().step_by(blocking.col_panels) {
             let cols = jc..(jc + blocking.col_panels).min(col_range.end);
             for pc in 0..blocking.depth.parts() {
                 let (p, depth) = (blocking.depth.start(pc), blocking.depth.len(pc));
-                let mut b_block = Operand {
-                    ptr: b.as_ptr().wrapping_offset(p as isize * b.row_stride()),
-                    across: b.col_stride(),
-                    along: b.row_stride(),
-                    packed: false,
+                let b_block = match self.b {
+                    Factor::Packed(packed) => packed.operand(jc, p),
+                    Factor::View(b) => {
+                        let block = Operand {
+                            ptr: b.as_ptr().wrapping_offset(p as isize * b.row_stride()),
+                            across: b.col_stride(),
+                            along: b.row_stride(),
+                            packed: None,
+                        };
+                        if blocking.pack_b {
+                            // SAFETY: this function's contract.
+                            unsafe { pack(self.kit, block, b_cut, cols.clone(), depth, buffers.b) }
+                        } else {
+                            block
+                        }
+                    }
                 };
-                if blocking.pack_b {
-                    // SAFETY: this function's contract.
-                    b_block =
-                        unsafe { self.pack_b(blocking, b_block, depth, cols.clone(), buffers.b) };
-                }
                 for ic in row_range.clone().step_by(blocking.row_panels) {
                     let rows = ic..(ic + blocking.row_panels).min(row_range.end);
                     let mut a_block = Operand {
                         ptr: a.as_ptr().wrapping_offset(p as isize * a.col_stride()),
                         across: a.row_stride(),
                         along: a.col_stride(),
-                        packed: false,
+                        packed: None,
                     };
                     if blocking.pack_a {
                         // SAFETY: this function's contract.
                         a_block = unsafe {
-                            self.pack_a(blocking, a_block, depth, rows.clone(), buffers.a)
+                            pack(self.kit, a_block, a_cut, rows.clone(), depth, buffers.a)
                         };
                     }
                     let block = Block {
@@ -274,81 +314,6 @@ impl<T: Element> Product<'_, T> {
                     unsafe { block.run(rows, cols.clone(), finish) };
                 }
             }
-        }
-    }
-
-    /// Packs the row panels `panels` of the block of A that starts at `from`.
-    ///
-    /// # Safety
-    /// The buffer holds `packed_a` elements.
-    unsafe fn pack_a(
-        &self,
-        blocking: &Blocking,
-        from: Operand<T>,
-        depth: usize,
-        panels: Range<usize>,
-        buffer: *mut T,
-    ) -> Operand<T> {
-        let rows = blocking.rows;
-        let first = rows.start(panels.start);
-        for panel in panels {
-            let (start, width) = (rows.start(panel), rows.len(panel));
-            let args = PackArgs {
-                src: from.ptr.wrapping_offset(start as isize * from.across),
-                across: from.across,
-                along: from.along,
-                width,
-                depth,
-                dst: buffer.wrapping_add((start - first) * depth),
-                ld: width,
-            };
-            // SAFETY: the panel lies in A; panels are packed in ascending order, so what one spills
-            // is written by the next, and the last one has a register to spare.
-            unsafe { (self.kit.pack)(&args) };
-        }
-        Operand {
-            ptr: buffer,
-            across: 1,
-            along: 0,
-            packed: true,
-        }
-    }
-
-    /// Packs the column panels `panels` of the block of B that starts at `from`.
-    ///
-    /// # Safety
-    /// The buffer holds `packed_b` elements.
-    unsafe fn pack_b(
-        &self,
-        blocking: &Blocking,
-        from: Operand<T>,
-        depth: usize,
-        panels: Range<usize>,
-        buffer: *mut T,
-    ) -> Operand<T> {
-        let (cols, lanes) = (blocking.cols, self.kit.lanes);
-        let first = cols.start(panels.start);
-        for panel in panels {
-            let (start, vectors) = (cols.start(panel), cols.len(panel));
-            let args = PackArgs {
-                src: from
-                    .ptr
-                    .wrapping_offset((start * lanes) as isize * from.across),
-                across: from.across,
-                along: from.along,
-                width: (vectors * lanes).min(self.b.cols() - start * lanes),
-                depth,
-                dst: buffer.wrapping_add((start - first) * lanes * depth),
-                ld: vectors * lanes,
-            };
-            // SAFETY: the panel lies in B; the rest as for A.
-            unsafe { (self.kit.pack)(&args) };
-        }
-        Operand {
-            ptr: buffer,
-            across: 1,
-            along: 0,
-            packed: true,
         }
     }
 }

@@ -6,9 +6,8 @@
 //! made in the same few kilobytes again and again, unless the depth is cut: then its blocks are added
 //! in G.
 
-use super::driver::{FinishF32, Gemm, check_epilogue, check_shapes};
+use super::driver::{FinishF32, Gemm};
 use super::macrokernel::{Finish, FinishedTile};
-use super::product::Product;
 use super::step::{Place, Step, StepArgs, StepFn};
 use super::workspace::Workspace;
 use crate::dispatch::Kernels;
@@ -76,31 +75,20 @@ impl Kernels {
         &self,
         gemm: &Gemm<'_>,
         update: Update<'_>,
-        mut grads: MatMut<'_>,
+        grads: MatMut<'_>,
         gradient: Gradient,
         workspace: &mut Workspace,
         team: &Team,
     ) -> Result<(), KernelError> {
         let (m, n) = (grads.rows(), grads.cols());
-        check_shapes(gemm.a, gemm.b, (m, n))?;
-        check_epilogue(&gemm.epilogue, m, n)?;
+        let (product, first) = self.product(gemm, (m, n))?;
         let finish = FinishWithStep {
-            first: FinishF32 {
-                epilogue: gemm.epilogue,
-                apply: self.gemm.finish,
-            },
+            first,
             step: step_of(update, (m, n))?,
             apply: self.gemm.step,
             discard: gradient == Gradient::Discard && gemm.beta == 0.0,
         };
-        Product {
-            kit: &self.gemm.f32,
-            alpha: gemm.alpha,
-            a: gemm.a,
-            b: gemm.b,
-            beta: gemm.beta,
-        }
-        .compute(grads.reborrow(), finish, workspace, team);
+        product.compute(grads, finish, workspace, team);
         Ok(())
     }
 }

@@ -233,6 +233,17 @@ fn compare(case: &Case, operands: &Operands, product: &Product, c: &Guarded) -> 
 /// Holds every case on every instruction set against the reference.
 #[track_caller]
 pub(crate) fn check(cases: impl IntoIterator<Item = Case>) {
+    check_by(cases, |case, operands, kernels, workspace| {
+        run(case, operands, kernels, workspace, &Team::solo())
+    });
+}
+
+/// As [`check`], with C as `compute` makes it.
+#[track_caller]
+pub(crate) fn check_by(
+    cases: impl IntoIterator<Item = Case>,
+    compute: impl Fn(&Case, &Operands, &Kernels, &mut Workspace) -> Result<Guarded, String>,
+) {
     let all = available();
     let mut workspaces: Vec<_> = all.iter().map(|_| Workspace::new()).collect();
     check_each(cases, |case| {
@@ -245,7 +256,7 @@ pub(crate) fn check(cases: impl IntoIterator<Item = Case>) {
             &exact(&operands.old),
         );
         for (kernels, workspace) in all.iter().zip(&mut workspaces) {
-            run(case, &operands, kernels, workspace, &Team::solo())
+            compute(case, &operands, kernels, workspace)
                 .and_then(|c| compare(case, &operands, &product, &c))
                 .map_err(|why| format!("{}: {why}", kernels.isa()))?;
         }

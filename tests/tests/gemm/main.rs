@@ -5,6 +5,7 @@ mod double;
 mod epilogues;
 mod errors;
 mod laws;
+mod prepacked;
 mod sizes;
 mod specials;
 mod storage;

@@ -1,0 +1,100 @@
+//! Panels of an operand: a strip across C for the micro-kernel, in place or packed.
+
+use std::ops::Range;
+
+use super::blocking::Split;
+use super::pack::PackArgs;
+use super::tables::Kit;
+
+/// An operand by panels: where it starts, and its strides across and along the depth.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Operand<T> {
+    pub(super) ptr: *const T,
+    pub(super) across: isize,
+    pub(super) along: isize,
+    /// Packed panels lie behind one another instead of beside one another.
+    pub(super) packed: Option<Packed>,
+}
+
+/// Which part of packed panels is meant.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Packed {
+    /// Depth of each panel in memory.
+    pub(super) depth: usize,
+    /// First step of the depth that is meant.
+    pub(super) skip: usize,
+}
+
+impl<T> Operand<T> {
+    /// Whole packed panels.
+    fn packed(ptr: *const T, depth: usize) -> Self {
+        Self {
+            ptr,
+            across: 1,
+            along: 0,
+            packed: Some(Packed { depth, skip: 0 }),
+        }
+    }
+
+    /// The panel that starts `start` elements across, is `width` wide, and follows `before` packed
+    /// elements per step of the depth: its first element, and its strides across and along.
+    pub(super) fn panel(
+        &self,
+        start: usize,
+        before: usize,
+        width: usize,
+    ) -> (*const T, isize, isize) {
+        match self.packed {
+            Some(Packed { depth, skip }) => {
+                let ptr = self.ptr.wrapping_add(before * depth + skip * width);
+                (ptr, 1, width as isize)
+            }
+            None => (
+                self.ptr.wrapping_offset(start as isize * self.across),
+                self.across,
+                self.along,
+            ),
+        }
+    }
+}
+
+/// How an operand is cut across: `split` counts in `unit`s, the operand has `len` elements.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Cut {
+    pub(super) split: Split,
+    pub(super) unit: usize,
+    pub(super) len: usize,
+}
+
+/// Packs the panels `panels` of an operand that is not packed, each `depth` deep.
+///
+/// # Safety
+/// The CPU has the kit's instruction set; the operand can be read in these panels; the buffer holds
+/// them and one register more.
+pub(super) unsafe fn pack<T>(
+    kit: &Kit<T>,
+    from: Operand<T>,
+    cut: Cut,
+    panels: Range<usize>,
+    depth: usize,
+    buffer: *mut T,
+) -> Operand<T> {
+    let Cut { split, unit, len } = cut;
+    let first = split.start(panels.start) * unit;
+    for panel in panels {
+        let (start, ld) = (split.start(panel) * unit, split.len(panel) * unit);
+        let args = PackArgs {
+            src: from.ptr.wrapping_offset(start as isize * from.across),
+            across: from.across,
+            along: from.along,
+            width: ld.min(len - start),
+            depth,
+            dst: buffer.wrapping_add((start - first) * depth),
+            ld,
+        };
+        // SAFETY: the panel lies in the operand; panels are packed in ascending order, so what one
+        // spills is written by the next, and the last one has a register to spare.
+        unsafe { (kit.pack)(&args) };
+    }
+    Operand::packed(buffer, depth)
+}
