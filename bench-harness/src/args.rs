@@ -1,15 +1,22 @@
 //! The command line.
 
 mod compare;
+mod network;
+mod record;
 
 use std::fmt;
-use std::str::FromStr;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use kernels::{Isa, KernelError, Kernels};
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 
 pub(crate) use compare::{CompareArgs, SampleArgs, SampledCase};
+pub(crate) use network::{ActivationName, Layers, NetworkArgs, NetworkChoice, OptimizerName};
+pub(crate) use record::{RunArgs, TablesArgs};
+
+/// Where records are kept unless something else is said.
+const RECORDS: &str = "bench-harness/records";
 
 /// Measures what the kernels and the training reach, beside the measured peak of the machine.
 #[derive(Debug, Parser)]
@@ -32,8 +39,13 @@ pub(crate) enum Suite {
     Peak(PeakArgs),
     /// Whether cost grows as documented: exponents of time and memory over width, depth and batch.
     Complexity(ComplexityArgs),
-    /// Whether one build of this program is slower than another, both run in turn.
+    /// Whether one build of this program is slower than another, both run in turn; or what two saved
+    /// records say.
     Compare(CompareArgs),
+    /// A record of what this machine reaches, to be kept.
+    Run(RunArgs),
+    /// Tables for people, made from a record.
+    Tables(TablesArgs),
     /// Takes samples when asked to on stdin: the other end of `compare`.
     #[command(hide = true)]
     Sample(SampleArgs),
@@ -54,9 +66,16 @@ pub(crate) struct Common {
     /// One JSON object per line instead of a table.
     #[arg(long)]
     pub(crate) json: bool,
+    /// Milliseconds after which a case is timed no further, once there are a few rounds.
+    #[arg(long, default_value_t = 2_500)]
+    pub(crate) budget_ms: u64,
 }
 
 impl Common {
+    pub(crate) fn budget(&self) -> Duration {
+        Duration::from_millis(self.budget_ms)
+    }
+
     /// The kernels asked for, or the best there are.
     pub(crate) fn kernels(&self) -> Result<&'static Kernels, KernelError> {
         match self.isa {
@@ -91,25 +110,11 @@ pub(crate) struct GemmArgs {
     pub(crate) common: Common,
 }
 
-/// A network and the batch that it is given.
-#[derive(Args, Clone, Debug, Serialize)]
-pub(crate) struct NetworkArgs {
-    /// Widths from the inputs to the outputs, such as 784,512,256,10.
-    #[arg(long)]
-    pub(crate) layers: Layers,
-    /// Samples of a step.
-    #[arg(long, default_value_t = 128)]
-    pub(crate) batch: usize,
-    /// What follows each layer but the last.
-    #[arg(long, value_enum, default_value_t = ActivationName::Relu)]
-    pub(crate) activation: ActivationName,
-}
-
 /// Steps of training: forward pass, backward pass, update.
 #[derive(Args, Debug)]
 pub(crate) struct TrainArgs {
     #[command(flatten)]
-    pub(crate) network: NetworkArgs,
+    pub(crate) choice: NetworkChoice,
     /// What the gradients are used by.
     #[arg(long, value_enum, default_value_t = OptimizerName::Adam)]
     pub(crate) optimizer: OptimizerName,
@@ -121,7 +126,7 @@ pub(crate) struct TrainArgs {
 #[derive(Args, Debug)]
 pub(crate) struct InferArgs {
     #[command(flatten)]
-    pub(crate) network: NetworkArgs,
+    pub(crate) choice: NetworkChoice,
     #[command(flatten)]
     pub(crate) common: Common,
 }
@@ -163,70 +168,6 @@ pub(crate) enum ShapeTable {
     Training,
     /// m = n = k.
     Squares,
-}
-
-/// Activations by name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
-#[serde(rename_all = "snake_case")]
-#[value(rename_all = "snake_case")]
-pub(crate) enum ActivationName {
-    /// y = x
-    Identity,
-    /// y = max(x, 0)
-    Relu,
-    /// y = x for x > 0, else x / 100
-    LeakyRelu,
-    /// y = 1 / (1 + e^-x)
-    Sigmoid,
-    /// y = tanh x
-    Tanh,
-}
-
-/// Optimisers by name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
-#[serde(rename_all = "snake_case")]
-#[value(rename_all = "snake_case")]
-pub(crate) enum OptimizerName {
-    /// Plain gradient descent.
-    Sgd,
-    /// With momentum 0.9.
-    Momentum,
-    /// With Nesterov's momentum 0.9.
-    Nesterov,
-    /// Adam with the usual betas.
-    Adam,
-}
-
-/// Widths of the layers of a network, inputs first; at least two.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Layers(pub(crate) Vec<usize>);
-
-impl FromStr for Layers {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let widths: Option<Vec<usize>> = text
-            .split(',')
-            .map(|width| width.trim().parse().ok().filter(|&width| width > 0))
-            .collect();
-        match widths {
-            Some(widths) if widths.len() >= 2 => Ok(Self(widths)),
-            _ => Err("expected at least two widths of at least 1, such as 784,512,10".to_owned()),
-        }
-    }
-}
-
-impl fmt::Display for Layers {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let words: Vec<_> = self.0.iter().map(usize::to_string).collect();
-        f.write_str(&words.join(","))
-    }
-}
-
-impl Serialize for Layers {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
 }
 
 /// How exact products have to be; names as in `float32_matmul_precision`.
@@ -286,15 +227,5 @@ mod tests {
         assert!(parse("bench-harness gemm --m 1 --n 2").is_err());
         assert!(parse("bench-harness gemm --suite squares --m 1").is_err());
         assert!(parse("bench-harness gemm --suite squares --isa sse9").is_err());
-    }
-
-    #[test]
-    fn layers_are_read_and_written_alike() {
-        let layers: Layers = "784,512,10".parse().expect("three widths");
-        assert_eq!(layers, Layers(vec![784, 512, 10]));
-        assert_eq!(layers.to_string(), "784,512,10");
-        for text in ["", "784", "784,0,10", "784,,10", "784,-1"] {
-            assert!(text.parse::<Layers>().is_err(), "{text:?}");
-        }
     }
 }

@@ -13,6 +13,7 @@
 //! | `peers` | other libraries |
 //! | `suites` | what can be measured |
 //! | `compare` | two builds of this program, run in turn |
+//! | `records` | what was measured, kept |
 #![forbid(unsafe_code)]
 
 mod args;
@@ -22,6 +23,7 @@ mod machine;
 mod network;
 mod operands;
 mod peers;
+mod records;
 mod report;
 mod stats;
 mod suites;
@@ -34,6 +36,7 @@ use clap::Parser;
 use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 
 use args::{CommandLine, Suite};
+use records::is_record;
 
 /// Counts allocations, for `allocations_per_step`.
 #[global_allocator]
@@ -46,7 +49,12 @@ fn main() -> anyhow::Result<ExitCode> {
         Suite::Infer(args) => suites::infer::run(&args)?,
         Suite::Peak(args) => suites::peak::run(&args)?,
         Suite::Complexity(args) => suites::complexity::run(&args)?,
+        Suite::Compare(args) if is_record(&args.old, &args.records) => {
+            return records::compare::run(&args);
+        }
         Suite::Compare(args) => return compare::run(&args),
+        Suite::Run(args) => records::run::run(&args)?,
+        Suite::Tables(args) => records::tables::run(&args)?,
         Suite::Sample(args) => compare::sampler::run(&args)?,
     }
     Ok(ExitCode::SUCCESS)

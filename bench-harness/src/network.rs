@@ -141,7 +141,8 @@ impl NetworkArgs {
 
     /// How the network is named in tables.
     pub(crate) fn title(&self) -> String {
-        format!("{} x{}", self.layers, self.batch)
+        let name = self.name.map(|name| format!("{name} ")).unwrap_or_default();
+        format!("{name}{} x{}", self.layers, self.batch)
     }
 }
 
@@ -236,6 +237,7 @@ mod tests {
 
     fn args(layers: &[usize], activation: ActivationName) -> NetworkArgs {
         NetworkArgs {
+            name: None,
             layers: Layers(layers.to_vec()),
             batch: 5,
             activation,

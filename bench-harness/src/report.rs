@@ -6,11 +6,12 @@ use kernels::Isa;
 use serde::Serialize;
 
 use crate::args::{Common, Precision};
+use crate::stats::bootstrap::Estimate;
 use crate::stats::{self, Summary};
 use crate::timing::Series;
 
 /// Version of the JSON objects: raised when a field changes its meaning or goes.
-const SCHEMA_VERSION: u32 = 1;
+pub(crate) const SCHEMA_VERSION: u32 = 1;
 
 /// The name of this project's implementation in reports.
 pub(crate) const OURS: &str = "ours";
@@ -55,7 +56,10 @@ pub(crate) struct Figures {
     pub(crate) gflop_per_s: f64,
     /// Median of the bursts beside the samples, on as many threads.
     pub(crate) peak_gflop_per_s: f64,
+    /// Median over the samples of (rate / peak beside it), and the ends of its 95 % interval.
     pub(crate) fraction_of_peak: f64,
+    pub(crate) fraction_low: f64,
+    pub(crate) fraction_high: f64,
     /// Median of the clock beside the samples, where a probe is known.
     pub(crate) clock_ghz: Option<f64>,
     /// How far the peak moved while the samples were taken: from its 5th to its 95th percentile, as
@@ -109,6 +113,13 @@ impl Figures {
         let time = Summary::of(&series.ns)?;
         let peak = stats::median(&series.peak)?;
         let rate = flop / time.median;
+        let fractions: Vec<_> = series
+            .ns
+            .iter()
+            .zip(&series.peak)
+            .map(|(ns, peak)| flop / ns / peak)
+            .collect();
+        let fraction = Estimate::of_median(&[fractions])?;
         Some(Self {
             repeats: series.ns.len(),
             median_ns: time.median,
@@ -117,7 +128,9 @@ impl Figures {
             flop,
             gflop_per_s: rate,
             peak_gflop_per_s: peak,
-            fraction_of_peak: rate / peak,
+            fraction_of_peak: fraction.value,
+            fraction_low: fraction.low,
+            fraction_high: fraction.high,
             clock_ghz: stats::median(&series.clock_ghz),
             peak_spread: (stats::quantile(&series.peak, 0.95)?
                 - stats::quantile(&series.peak, 0.05)?)

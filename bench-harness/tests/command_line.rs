@@ -143,6 +143,31 @@ fn growth_is_reported_for_each_pass() {
 }
 
 #[test]
+fn a_record_is_made_compared_and_shown() {
+    let directory = format!("{}/records", env!("CARGO_TARGET_TMPDIR"));
+    let made = run(&format!(
+        "run --save tiny --records {directory} --budget-ms 1 -- infer --layers 5,4,3 --batch 2"
+    ));
+    assert!(made.status.success(), "{made:?}");
+    let compared = run(&format!("compare tiny tiny --records {directory}"));
+    let text = String::from_utf8(compared.stdout).expect("text");
+    assert!(text.starts_with("not paired"), "{text}");
+    assert!(text.contains("no difference beyond the noise"), "{text}");
+    assert!(compared.status.success());
+    let tables = run(&format!("tables tiny --records {directory}"));
+    let text = String::from_utf8(tables.stdout).expect("text");
+    assert!(text.contains("| 5,4,3 x2, 1 T |"), "{text}");
+}
+
+#[test]
+fn a_table_of_networks_is_run() {
+    let line = "infer --suite small --budget-ms 1 --json";
+    let objects = check(line, 7, &TIMED);
+    let names: Vec<_> = objects.iter().map(|object| &object["network"]).collect();
+    assert_eq!(names, ["A", "B", "C", "D", "E", "F", "G"]);
+}
+
+#[test]
 fn mistakes_are_named() {
     for (line, words) in [
         ("compare no-such-file PROGRAM", "no-such-file"),

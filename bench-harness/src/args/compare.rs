@@ -6,13 +6,23 @@ use clap::{Args, Parser, Subcommand};
 
 use super::{GemmArgs, InferArgs, TrainArgs};
 
-/// Two builds of this program. Ends with code 0 if the new one is not slower, 3 if it is.
+/// Two builds of this program, or two records. Ends with code 0 if the new one is not slower, 3 if it
+/// is.
+///
+/// Builds run in turn on the machine at hand, and that decides. Records were made at different times;
+/// what they say is a hint.
 #[derive(Args, Debug)]
 pub(crate) struct CompareArgs {
-    /// The build to compare with.
+    /// The build, or the record, to compare with.
     pub(crate) old: PathBuf,
-    /// The build in question.
+    /// The build, or the record, in question.
     pub(crate) new: PathBuf,
+    /// Where records are kept.
+    #[arg(long, default_value = super::RECORDS)]
+    pub(crate) records: PathBuf,
+    /// Compares records of different machines.
+    #[arg(long)]
+    pub(crate) across_machines: bool,
     /// How often each program is started: each start lays out its memory anew.
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(2..))]
     pub(crate) launches: u32,

@@ -23,12 +23,9 @@ use crate::args::CompareArgs;
 use crate::machine;
 use crate::report::{Versioned, print_json};
 use crate::stats::bootstrap::Estimate;
-use crate::stats::verdict::Verdict;
+use crate::stats::verdict::{SLOWER, Verdict};
 use crate::stats::{self, median};
 use program::Program;
-
-/// The exit code that says: slower.
-const SLOWER: u8 = 3;
 
 /// A clock that moves more than this between the turns is worth a word.
 const STEADY_CLOCK: f64 = 0.1;
@@ -163,11 +160,7 @@ impl Comparison {
             print_json(&Versioned::new("compare", self))?;
             return Ok(());
         }
-        let verdict = match self.verdict {
-            Verdict::Faster => "FASTER",
-            Verdict::Same => "no difference beyond the noise",
-            Verdict::Slower => "SLOWER",
-        };
+        let verdict = self.verdict.words();
         println!(
             "{}\n    old {:.2} us, new {:.2} us: takes {:.4} times as long ({:.4} to {:.4}); old \
              against itself {:.4} ({:.4} to {:.4}); {} pairs in {} launches: {verdict}",
@@ -200,7 +193,7 @@ pub(crate) fn run(args: &CompareArgs) -> anyhow::Result<ExitCode> {
         is_slower |= comparison.verdict == Verdict::Slower;
     }
     Ok(if is_slower {
-        ExitCode::from(SLOWER)
+        SLOWER.into()
     } else {
         ExitCode::SUCCESS
     })

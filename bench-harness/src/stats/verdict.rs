@@ -23,7 +23,19 @@ pub(crate) enum Verdict {
     Slower,
 }
 
+/// The exit code that says: slower.
+pub(crate) const SLOWER: u8 = 3;
+
 impl Verdict {
+    /// The same for people.
+    pub(crate) fn words(self) -> &'static str {
+        match self {
+            Self::Faster => "FASTER",
+            Self::Same => "no difference beyond the noise",
+            Self::Slower => "SLOWER",
+        }
+    }
+
     /// Judges a ratio new / old of times by a ratio of the same thing to itself.
     pub(crate) fn of(ratio: &Estimate, a_to_a: &Estimate) -> Self {
         Self::beyond(ratio, a_to_a.distance_from_one())

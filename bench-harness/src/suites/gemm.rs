@@ -262,7 +262,7 @@ fn run_case(args: &GemmArgs, kernels: &'static Kernels, case: Case) -> anyhow::R
     if is_compared {
         contestants.push(Box::new(Ours::new(kernels, &operands, threads)));
     }
-    let mut series = in_turn(&mut contestants, isa);
+    let mut series = in_turn(&mut contestants, isa, args.common.budget());
     let ours_again = if is_compared { series.pop() } else { None };
     let title = format!("{op} {m}x{n}x{k}");
     for (contestant, timings) in contestants.iter().zip(&series) {

@@ -7,7 +7,7 @@ use anyhow::Context;
 use kernels::{Isa, Team, with_team};
 use mlp::Trainer;
 
-use crate::args::{InferArgs, OptimizerName};
+use crate::args::{InferArgs, NetworkArgs, OptimizerName};
 use crate::network::{Batch, allocations_per_step};
 use crate::report::{Figures, OURS, PerSample, Record, Setting};
 use crate::timing::{Contestant, in_turn, time_calls};
@@ -50,10 +50,11 @@ struct Checked {
 /// Builds the network, holds a pass against f64 and hands it over.
 fn with_checked<R>(
     args: &InferArgs,
+    network: &NetworkArgs,
     then: impl FnOnce(Ours<'_>, Checked) -> anyhow::Result<R>,
 ) -> anyhow::Result<R> {
-    let batch = Batch::random(&args.network)?;
-    let net = args.network.build(args.common.isa)?;
+    let batch = Batch::random(network)?;
+    let net = network.build(args.common.isa)?;
     let isa = net.isa();
     let threads = with_team(args.common.threads, Team::threads);
 
@@ -64,7 +65,7 @@ fn with_checked<R>(
         machine::gather(team);
         let outputs = trainer.forward(batch.x(), team)?;
         batch
-            .check_outputs(&net, &args.network, outputs)
+            .check_outputs(&net, network, outputs)
             .map_err(anyhow::Error::msg)?;
         allocations_per_step(team, |team| {
             trainer.forward(batch.x(), team)?;
@@ -89,23 +90,33 @@ pub(crate) fn with_ours<R>(
     args: &InferArgs,
     then: impl FnOnce(&mut dyn Contestant) -> anyhow::Result<R>,
 ) -> anyhow::Result<R> {
-    with_checked(args, |mut ours, _| then(&mut ours))
+    with_checked(args, &args.choice.first(), |mut ours, _| then(&mut ours))
 }
 
 /// Runs the suite.
 pub(crate) fn run(args: &InferArgs) -> anyhow::Result<()> {
-    let (series, checked) = with_checked(args, |ours, checked| {
+    for network in args.choice.networks() {
+        run_case(args, &network)?;
+    }
+    Ok(())
+}
+
+fn run_case(args: &InferArgs, network: &NetworkArgs) -> anyhow::Result<()> {
+    let (series, checked) = with_checked(args, network, |ours, checked| {
         let mut contestants: [Box<dyn Contestant + '_>; 1] = [Box::new(ours)];
-        Ok((in_turn(&mut contestants, checked.isa), checked))
+        Ok((
+            in_turn(&mut contestants, checked.isa, args.common.budget()),
+            checked,
+        ))
     })?;
-    let flop = cost::forward(&args.network.layers.0, args.network.batch);
+    let flop = cost::forward(&network.layers.0, network.batch);
     let figures = Figures::of(&series[0], flop).context("nothing was timed")?;
-    let extra = PerSample::new(&figures, args.network.batch, checked.allocations_per_step);
+    let extra = PerSample::new(&figures, network.batch, checked.allocations_per_step);
     let note = extra.note();
     let setting = Setting::ours(checked.isa, checked.threads, &args.common);
-    Record::new("infer", &args.network, setting, figures, extra).print(
+    Record::new("infer", network, setting, figures, extra).print(
         args.common.json,
-        &args.network.title(),
+        &network.title(),
         &note,
     )?;
     Ok(())

@@ -67,17 +67,18 @@ struct Checked {
 /// Builds the network, holds its first step against f64 and hands it over.
 fn with_checked<R>(
     args: &TrainArgs,
+    network: &NetworkArgs,
     then: impl FnOnce(Ours<'_>, Checked) -> anyhow::Result<R>,
 ) -> anyhow::Result<R> {
-    let batch = Batch::random(&args.network)?;
-    let mut net = args.network.build(args.common.isa)?;
+    let batch = Batch::random(network)?;
+    let mut net = network.build(args.common.isa)?;
     let isa = net.isa();
     let threads = with_team(args.common.threads, Team::threads);
 
     let outputs = net.forward(batch.x())?;
     let outputs = kernels::MatRef::from(&outputs);
     batch
-        .check_outputs(&net, &args.network, outputs)
+        .check_outputs(&net, network, outputs)
         .map_err(anyhow::Error::msg)?;
     let expected = batch.loss_f64(outputs);
 
@@ -108,22 +109,32 @@ pub(crate) fn with_ours<R>(
     args: &TrainArgs,
     then: impl FnOnce(&mut dyn Contestant) -> anyhow::Result<R>,
 ) -> anyhow::Result<R> {
-    with_checked(args, |mut ours, _| then(&mut ours))
+    with_checked(args, &args.choice.first(), |mut ours, _| then(&mut ours))
 }
 
 /// Runs the suite.
 pub(crate) fn run(args: &TrainArgs) -> anyhow::Result<()> {
-    let (series, checked) = with_checked(args, |ours, checked| {
+    for network in args.choice.networks() {
+        run_case(args, &network)?;
+    }
+    Ok(())
+}
+
+fn run_case(args: &TrainArgs, network: &NetworkArgs) -> anyhow::Result<()> {
+    let (series, checked) = with_checked(args, network, |ours, checked| {
         let mut contestants: [Box<dyn Contestant + '_>; 1] = [Box::new(ours)];
-        Ok((in_turn(&mut contestants, checked.isa), checked))
+        Ok((
+            in_turn(&mut contestants, checked.isa, args.common.budget()),
+            checked,
+        ))
     })?;
-    let flop = cost::training_step(&args.network.layers.0, args.network.batch);
+    let flop = cost::training_step(&network.layers.0, network.batch);
     let figures = Figures::of(&series[0], flop).context("nothing was timed")?;
     let case = Case {
-        network: &args.network,
+        network,
         optimizer: args.optimizer,
     };
-    let extra = PerSample::new(&figures, args.network.batch, checked.allocations_per_step);
+    let extra = PerSample::new(&figures, network.batch, checked.allocations_per_step);
     let note = extra.note();
     Record::new(
         "train",
@@ -132,6 +143,6 @@ pub(crate) fn run(args: &TrainArgs) -> anyhow::Result<()> {
         figures,
         extra,
     )
-    .print(args.common.json, &args.network.title(), &note)?;
+    .print(args.common.json, &network.title(), &note)?;
     Ok(())
 }

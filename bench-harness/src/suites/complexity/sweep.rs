@@ -29,6 +29,7 @@ impl Sweep {
     /// Its networks, smallest first: all layers as wide as the inputs.
     pub(crate) fn networks(self) -> Vec<NetworkArgs> {
         let network = |width: usize, depth: usize, batch| NetworkArgs {
+            name: None,
             layers: Layers(vec![width; depth + 1]),
             batch,
             activation: ActivationName::Relu,

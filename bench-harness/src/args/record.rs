@@ -1,0 +1,38 @@
+//! Records on the command line.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+/// A record of what this machine reaches.
+#[derive(Args, Debug)]
+pub(crate) struct RunArgs {
+    /// Name of the record.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) save: String,
+    /// Where records are kept.
+    #[arg(long, default_value = super::RECORDS)]
+    pub(crate) records: PathBuf,
+    /// Milliseconds that each case is timed for, twice.
+    #[arg(long, default_value_t = 400)]
+    pub(crate) budget_ms: u64,
+    /// What is timed: the arguments of `gemm`, `train` or `infer`; a list of common cases if left out.
+    #[arg(last = true)]
+    pub(crate) case: Vec<String>,
+}
+
+/// Tables for people.
+#[derive(Args, Debug)]
+pub(crate) struct TablesArgs {
+    /// A record: a name in the directory of records, or a file.
+    pub(crate) record: String,
+    /// Where records are kept.
+    #[arg(long, default_value = super::RECORDS)]
+    pub(crate) records: PathBuf,
+    /// Puts the tables between the marks in this file instead of printing them.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) write: Option<PathBuf>,
+    /// Fails if the tables between the marks in this file are others.
+    #[arg(long, value_name = "FILE", conflicts_with = "write")]
+    pub(crate) check: Option<PathBuf>,
+}

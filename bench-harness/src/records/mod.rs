@@ -1,0 +1,202 @@
+//! What was measured, kept: lines of JSON, the first about the machine, one more for each case.
+//!
+//! Each case is timed twice, the second time when all have been timed once. How far the two are apart
+//! is what a machine that changes from minute to minute makes of no difference at all; no comparison
+//! of records claims less than that.
+
+pub(crate) mod compare;
+pub(crate) mod run;
+pub(crate) mod tables;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use anyhow::{Context, ensure};
+use kernels::CpuInfo;
+use serde::{Deserialize, Serialize};
+
+use crate::report::SCHEMA_VERSION;
+
+/// Extension of the files.
+const EXTENSION: &str = "jsonl";
+
+/// Times that each case is timed.
+const PASSES: u32 = 2;
+
+/// What a record was made on and with.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+pub(crate) struct Machine {
+    schema_version: u32,
+    suite: String,
+    pub(crate) cpu: String,
+    pub(crate) cores: usize,
+    /// Of the sources that the program was built from.
+    pub(crate) revision: String,
+    pub(crate) rustc: String,
+    unix_seconds: u64,
+}
+
+impl Machine {
+    /// This machine and this build, now.
+    fn here() -> Self {
+        let info = CpuInfo::get();
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        Self {
+            schema_version: SCHEMA_VERSION,
+            suite: "machine".to_owned(),
+            cpu: info.model.clone(),
+            cores: info.cores,
+            revision: env!("BENCH_HARNESS_REVISION").to_owned(),
+            rustc: env!("BENCH_HARNESS_RUSTC").to_owned(),
+            unix_seconds: now.map_or(0, |now| now.as_secs()),
+        }
+    }
+
+    /// How the machine is named.
+    pub(crate) fn name(&self) -> String {
+        format!("{}, {} cores", self.cpu, self.cores)
+    }
+}
+
+/// One case as it was timed once: the fields of its line that are used again.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub(crate) struct Timed {
+    pub(crate) pass: u32,
+    pub(crate) suite: String,
+    /// What was timed, in words that are the same whenever it is timed.
+    pub(crate) case: String,
+    pub(crate) threads: usize,
+    pub(crate) median_ns: f64,
+    pub(crate) gflop_per_s: f64,
+    pub(crate) fraction_of_peak: f64,
+    pub(crate) fraction_low: f64,
+    pub(crate) fraction_high: f64,
+    pub(crate) samples_per_s: Option<f64>,
+}
+
+/// A record.
+#[derive(Clone, Debug)]
+pub(crate) struct Saved {
+    pub(crate) machine: Machine,
+    pub(crate) timed: Vec<Timed>,
+}
+
+impl Saved {
+    /// Reads the record of this name, or in this file.
+    pub(crate) fn read(name: &Path, directory: &Path) -> anyhow::Result<Self> {
+        let path = path_of(name, directory);
+        let text = fs::read_to_string(&path)
+            .with_context(|| format!("cannot read the record {}", path.display()))?;
+        Self::parse(&text).with_context(|| path.display().to_string())
+    }
+
+    fn parse(text: &str) -> anyhow::Result<Self> {
+        let mut lines = text.lines();
+        let first = lines
+            .next()
+            .context("line 1: expected a machine, got nothing")?;
+        let machine: Machine = serde_json::from_str(first).context("line 1: expected a machine")?;
+        ensure!(
+            machine.schema_version == SCHEMA_VERSION,
+            "expected version {SCHEMA_VERSION} of the schema, got {}",
+            machine.schema_version
+        );
+        let timed = lines
+            .enumerate()
+            .map(|(index, line)| {
+                serde_json::from_str(line).with_context(|| format!("line {}", index + 2))
+            })
+            .collect::<anyhow::Result<_>>()?;
+        Ok(Self { machine, timed })
+    }
+
+    /// The cases, in the order in which they were timed.
+    pub(crate) fn cases(&self) -> Vec<&str> {
+        let first = self.timed.iter().filter(|timed| timed.pass == 1);
+        first.map(|timed| timed.case.as_str()).collect()
+    }
+
+    /// All timings of one case.
+    pub(crate) fn of(&self, case: &str) -> Vec<&Timed> {
+        let timed = self.timed.iter();
+        timed.filter(|timed| timed.case == case).collect()
+    }
+}
+
+/// Whether there is a record of this name, or in this file.
+pub(crate) fn is_record(name: &Path, directory: &Path) -> bool {
+    let path = path_of(name, directory);
+    path.extension().is_some_and(|end| end == EXTENSION) && path.is_file()
+}
+
+fn path_of(name: &Path, directory: &Path) -> PathBuf {
+    if name.extension().is_some_and(|end| end == EXTENSION) {
+        return name.to_owned();
+    }
+    let mut file = directory.join(name).into_os_string();
+    file.push(format!(".{EXTENSION}"));
+    file.into()
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    const MACHINE: &str = r#"{"schema_version":1,"suite":"machine","cpu":"Fast","cores":2,"revision":"r","rustc":"c","unix_seconds":9}"#;
+
+    /// A record of one case with these fractions of the peak in its two passes.
+    pub(crate) fn record(fractions: [f64; 2]) -> Saved {
+        let mut text = MACHINE.to_owned();
+        for (pass, fraction) in (1..).zip(fractions) {
+            let (low, high) = (fraction - 0.01, fraction + 0.01);
+            text += &format!(
+                "\n{{\"pass\":{pass},\"suite\":\"train\",\"case\":\"E 784,10 x128, 1 T\",\
+                 \"threads\":1,\"median_ns\":2000.0,\"gflop_per_s\":50.0,\
+                 \"fraction_of_peak\":{fraction},\"fraction_low\":{low},\"fraction_high\":{high},\
+                 \"samples_per_s\":64000000.0}}"
+            );
+        }
+        Saved::parse(&text).expect("a record")
+    }
+
+    #[test]
+    fn a_record_is_read() {
+        let saved = record([0.5, 0.6]);
+        assert_eq!(saved.machine.name(), "Fast, 2 cores");
+        assert_eq!(saved.cases(), ["E 784,10 x128, 1 T"]);
+        let fractions = saved.of("E 784,10 x128, 1 T");
+        let fractions: Vec<_> = fractions.iter().map(|t| t.fraction_of_peak).collect();
+        assert_eq!(fractions, [0.5, 0.6]);
+    }
+
+    #[test]
+    fn what_is_no_record_is_refused() {
+        for (text, words) in [
+            (String::new(), "line 1"),
+            ("{}".to_owned(), "line 1"),
+            (
+                MACHINE.replace("\"schema_version\":1", "\"schema_version\":7"),
+                "got 7",
+            ),
+            (format!("{MACHINE}\n{{\"pass\":1}}"), "line 2"),
+        ] {
+            let error = Saved::parse(&text).expect_err("no record");
+            assert!(format!("{error:#}").contains(words), "{error:#}");
+        }
+    }
+
+    #[test]
+    fn a_name_is_a_file_in_the_directory_and_a_file_is_itself() {
+        let directory = Path::new("records");
+        assert_eq!(
+            path_of(Path::new("zen-4.1"), directory),
+            Path::new("records/zen-4.1.jsonl")
+        );
+        assert_eq!(
+            path_of(Path::new("x/y.jsonl"), directory),
+            Path::new("x/y.jsonl")
+        );
+        assert!(!is_record(Path::new("no-such-record"), directory));
+    }
+}
