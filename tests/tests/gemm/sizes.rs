@@ -42,6 +42,13 @@ fn both_operands_packed_in_several_blocks() {
 }
 
 #[test]
+fn few_rows_by_a_matrix_beyond_the_caches() {
+    let cols = Storage::Cols { pad: 0 };
+    let case = Case::new([9, 3001, 2800]);
+    check([case, Case { a: cols, ..case }]);
+}
+
+#[test]
 fn layers_of_networks() {
     // Forward, data gradient and weight gradient of two layers at one batch size each.
     let (batch, fan_in, fan_out) = (64, 200, 100);
