@@ -37,6 +37,12 @@ pub(crate) enum Suite {
     Infer(InferArgs),
     /// The peaks of the machine: multiply-adds, clock, bandwidths, hand-over between threads.
     Peak(PeakArgs),
+    /// Products with bias and activation fused in, against separate passes.
+    Fused(CommonArgs),
+    /// Softmax, losses, activations: elements per ns; updates of parameters: GB/s.
+    Vector(CommonArgs),
+    /// Whether more threads are ever slower, over widths and batches.
+    Threads(CommonArgs),
     /// Whether cost grows as documented: exponents of time and memory over width, depth and batch.
     Complexity(ComplexityArgs),
     /// Whether one build of this program is slower than another, both run in turn; or what two saved
@@ -127,6 +133,13 @@ pub(crate) struct TrainArgs {
 pub(crate) struct InferArgs {
     #[command(flatten)]
     pub(crate) choice: NetworkChoice,
+    #[command(flatten)]
+    pub(crate) common: Common,
+}
+
+/// Suites that choose their cases themselves.
+#[derive(Args, Debug)]
+pub(crate) struct CommonArgs {
     #[command(flatten)]
     pub(crate) common: Common,
 }

@@ -9,6 +9,7 @@
 //! | `network` | a network to be timed, its batch, its check |
 //! | `operands` | what a product is made of, and its check |
 //! | `timing` | several implementations in turn |
+//! | `versus` | two ways to do the same thing |
 //! | `report` | JSON lines and tables |
 //! | `peers` | other libraries |
 //! | `suites` | what can be measured |
@@ -28,6 +29,7 @@ mod report;
 mod stats;
 mod suites;
 mod timing;
+mod versus;
 
 use std::alloc::System;
 use std::process::ExitCode;
@@ -48,6 +50,9 @@ fn main() -> anyhow::Result<ExitCode> {
         Suite::Train(args) => suites::train::run(&args)?,
         Suite::Infer(args) => suites::infer::run(&args)?,
         Suite::Peak(args) => suites::peak::run(&args)?,
+        Suite::Fused(args) => suites::fused::run(&args)?,
+        Suite::Vector(args) => suites::vector::run(&args)?,
+        Suite::Threads(args) => suites::threads::run(&args)?,
         Suite::Complexity(args) => suites::complexity::run(&args)?,
         Suite::Compare(args) if is_record(&args.old, &args.records) => {
             return records::compare::run(&args);

@@ -178,7 +178,8 @@ fn forward_f64(net: &Mlp, activation: ActivationName, x: &[f32]) -> Vec<f64> {
 }
 
 impl ActivationName {
-    fn of(self, z: f64) -> f64 {
+    /// `act(z)` in f64.
+    pub(crate) fn of(self, z: f64) -> f64 {
         match self {
             Self::Identity => z,
             Self::Relu => z.max(0.0),

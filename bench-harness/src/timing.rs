@@ -29,6 +29,32 @@ pub(crate) trait Contestant {
     fn sample(&mut self, calls: usize) -> Duration;
 }
 
+/// A call on the calling thread.
+pub(crate) struct Call<F> {
+    name: &'static str,
+    call: F,
+}
+
+impl<F: FnMut()> Call<F> {
+    pub(crate) fn new(name: &'static str, call: F) -> Self {
+        Self { name, call }
+    }
+}
+
+impl<F: FnMut()> Contestant for Call<F> {
+    fn name(&self) -> String {
+        self.name.to_owned()
+    }
+
+    fn threads(&self) -> usize {
+        1
+    }
+
+    fn sample(&mut self, calls: usize) -> Duration {
+        time_calls(calls, &mut self.call)
+    }
+}
+
 /// How long `calls` calls take.
 pub(crate) fn time_calls(calls: usize, mut call: impl FnMut()) -> Duration {
     let started = Instant::now();

@@ -168,6 +168,45 @@ fn a_table_of_networks_is_run() {
 }
 
 #[test]
+fn vector_operations_are_reported() {
+    let fields = [
+        "op",
+        "rows",
+        "cols",
+        "isa",
+        "median_ns",
+        "elements_per_ns",
+        "gb_per_s",
+    ];
+    let objects = check("vector --budget-ms 1 --json", 30, &fields);
+    for op in [
+        "relu",
+        "tanh_backward",
+        "softmax",
+        "softmax_cross_entropy",
+        "sgd",
+        "adam",
+    ] {
+        let of_op = objects.iter().filter(|object| object["op"] == op);
+        assert_eq!(of_op.count(), 3, "{op}");
+    }
+}
+
+#[test]
+fn ways_of_doing_the_same_are_compared() {
+    let fields = [
+        "first_median_ns",
+        "second_median_ns",
+        "ratio",
+        "noise",
+        "verdict",
+    ];
+    check("fused --budget-ms 1 --json", 15, &fields);
+    let objects = check("threads --threads 2 --budget-ms 1 --json", 30, &fields);
+    assert!(objects.iter().all(|object| object["threads"] == 2));
+}
+
+#[test]
 fn mistakes_are_named() {
     for (line, words) in [
         ("compare no-such-file PROGRAM", "no-such-file"),
@@ -176,6 +215,7 @@ fn mistakes_are_named() {
             "compare PROGRAM PROGRAM -- train --layers 7",
             "at least two widths",
         ),
+        ("threads --threads 1", "at least 2"),
         ("gemm --m 0 --n 1 --k 1", "at least 1"),
     ] {
         let output = run(line);

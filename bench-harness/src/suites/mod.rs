@@ -1,7 +1,10 @@
 //! What can be measured.
 
 pub(crate) mod complexity;
+pub(crate) mod fused;
 pub(crate) mod gemm;
 pub(crate) mod infer;
 pub(crate) mod peak;
+pub(crate) mod threads;
 pub(crate) mod train;
+pub(crate) mod vector;

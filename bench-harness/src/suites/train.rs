@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use kernels::{Isa, Team, with_team};
-use mlp::Trainer;
+use mlp::{Mlp, Trainer};
 use serde::Serialize;
 
 use crate::args::{NetworkArgs, OptimizerName, TrainArgs};
@@ -24,13 +24,27 @@ struct Case<'a> {
     optimizer: OptimizerName,
 }
 
-struct Ours<'a> {
+/// Steps of ours, on a team of its own for each sample.
+pub(crate) struct Ours<'a> {
     trainer: Trainer<'a>,
     batch: &'a Batch,
     threads: usize,
 }
 
-impl Ours<'_> {
+impl<'a> Ours<'a> {
+    pub(crate) fn new(
+        net: &'a mut Mlp,
+        optimizer: OptimizerName,
+        batch: &'a Batch,
+        threads: usize,
+    ) -> anyhow::Result<Self> {
+        Ok(Self {
+            trainer: net.trainer(optimizer)?,
+            batch,
+            threads,
+        })
+    }
+
     fn step(&mut self, team: &Team) -> anyhow::Result<f32> {
         let (x, targets) = (self.batch.x(), self.batch.targets());
         Ok(self.trainer.step(x, targets, team)?)
@@ -82,11 +96,7 @@ fn with_checked<R>(
         .map_err(anyhow::Error::msg)?;
     let expected = batch.loss_f64(outputs);
 
-    let mut ours = Ours {
-        trainer: net.trainer(args.optimizer)?,
-        batch: &batch,
-        threads,
-    };
+    let mut ours = Ours::new(&mut net, args.optimizer, &batch, threads)?;
     let allocations_per_step = with_team(threads, |team| {
         machine::gather(team);
         let loss = f64::from(ours.step(team)?);

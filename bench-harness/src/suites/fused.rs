@@ -1,0 +1,217 @@
+//! What fusing saves: `y = act(x W^T + b)` in one call, against a product, then the bias, then the
+//! activation, each over all of `y`. On one thread.
+
+use anyhow::ensure;
+use kernels::{Activation, Epilogue, Gemm, KernelError, Kernels, MatMut, MatRef, Team, Workspace};
+use serde::Serialize;
+
+use crate::args::{ActivationName, CommonArgs};
+use crate::operands::uniform;
+use crate::timing::Call;
+use crate::versus::Versus;
+
+/// (batch, outputs, inputs) of layers.
+const SHAPES: [(usize, usize, usize); 5] = [
+    (32, 128, 784),
+    (128, 512, 784),
+    (128, 256, 512),
+    (512, 64, 64),
+    (4096, 64, 16),
+];
+
+const ACTIVATIONS: [ActivationName; 3] = [
+    ActivationName::Relu,
+    ActivationName::Sigmoid,
+    ActivationName::Tanh,
+];
+
+/// The two ways do the same operations in the same order, but may fuse a multiplication with an
+/// addition or not.
+const TOLERANCE: f32 = 1e-5;
+
+/// Why a timed call cannot fail.
+const CHECKED: &str = "the same call succeeded in the check";
+
+/// One layer: x of batch x inputs, w of outputs x inputs.
+#[derive(Clone, Copy, Debug, Serialize)]
+struct Case {
+    batch: usize,
+    outputs: usize,
+    inputs: usize,
+    activation: ActivationName,
+    isa: &'static str,
+}
+
+/// What a layer reads.
+struct Layer {
+    case: Case,
+    x: Vec<f32>,
+    w: Vec<f32>,
+    bias: Vec<f32>,
+}
+
+impl Layer {
+    fn new(case: Case) -> Self {
+        Self {
+            case,
+            x: uniform(case.batch * case.inputs, 1),
+            w: uniform(case.outputs * case.inputs, 2),
+            bias: uniform(case.outputs, 3),
+        }
+    }
+
+    /// Memory for the outputs; NaN, so that an element that is not written is noticed.
+    fn outputs(&self) -> Vec<f32> {
+        vec![f32::NAN; self.case.batch * self.case.outputs]
+    }
+
+    /// `y = epilogue(x w^T)`
+    fn product(
+        &self,
+        kernels: &Kernels,
+        epilogue: Epilogue<'_>,
+        y: &mut [f32],
+        workspace: &mut Workspace,
+    ) -> Result<(), KernelError> {
+        let Case {
+            batch,
+            outputs,
+            inputs,
+            ..
+        } = self.case;
+        let x = MatRef::from_row_major(&self.x, batch, inputs)?;
+        let w = MatRef::from_row_major(&self.w, outputs, inputs)?;
+        let gemm = Gemm {
+            epilogue,
+            ..Gemm::new(x, w.t())
+        };
+        let y = MatMut::from_row_major(y, batch, outputs)?;
+        kernels.gemm(&gemm, y, workspace, &Team::solo())
+    }
+
+    /// `y = act(x w^T + b)` in one call.
+    fn fused(
+        &self,
+        kernels: &Kernels,
+        y: &mut [f32],
+        workspace: &mut Workspace,
+    ) -> Result<(), KernelError> {
+        let epilogue = Epilogue::Activate {
+            bias: Some(&self.bias),
+            activation: self.case.activation.into(),
+        };
+        self.product(kernels, epilogue, y, workspace)
+    }
+
+    /// `z = x w^T`, then `z += b`, then `y = act(z)`.
+    fn separate(
+        &self,
+        kernels: &Kernels,
+        z: &mut [f32],
+        y: &mut [f32],
+        workspace: &mut Workspace,
+    ) -> Result<(), KernelError> {
+        self.product(kernels, Epilogue::Store, z, workspace)?;
+        for row in z.chunks_exact_mut(self.case.outputs) {
+            kernels.axpy(1.0, &self.bias, row)?;
+        }
+        kernels.activation_forward(Activation::from(self.case.activation), z, y)
+    }
+
+    /// Holds the outputs of the two ways against each other; the products themselves are held against
+    /// f64 by the suite `gemm`, the activations by `vector`.
+    fn check(&self, fused: &[f32], separate: &[f32]) -> anyhow::Result<()> {
+        let scale = self.case.inputs as f32;
+        for (index, (a, b)) in fused.iter().zip(separate).enumerate() {
+            let error = (a - b).abs();
+            ensure!(
+                error <= TOLERANCE * scale,
+                "fused: output {index} of {:?} is {a}, and {b} in separate passes",
+                self.case
+            );
+        }
+        Ok(())
+    }
+}
+
+/// Runs the suite.
+pub(crate) fn run(args: &CommonArgs) -> anyhow::Result<()> {
+    let kernels = args.common.kernels()?;
+    for (batch, outputs, inputs) in SHAPES {
+        for activation in ACTIVATIONS {
+            let case = Case {
+                batch,
+                outputs,
+                inputs,
+                activation,
+                isa: kernels.isa().name(),
+            };
+            run_case(args, kernels, case)?;
+        }
+    }
+    Ok(())
+}
+
+fn run_case(args: &CommonArgs, kernels: &'static Kernels, case: Case) -> anyhow::Result<()> {
+    let layer = &Layer::new(case);
+    let (mut y, mut y_again) = (layer.outputs(), layer.outputs());
+    let (mut z, mut y_separate) = (layer.outputs(), layer.outputs());
+    let mut workspaces = [(); 3].map(|()| Workspace::new());
+    let [workspace, workspace_separate, workspace_again] = &mut workspaces;
+    layer.fused(kernels, &mut y, workspace)?;
+    layer.separate(kernels, &mut z, &mut y_separate, workspace_separate)?;
+    layer.check(&y, &y_separate)?;
+
+    let versus = Versus::time(
+        [
+            Box::new(Call::new("fused", || {
+                layer.fused(kernels, &mut y, workspace).expect(CHECKED);
+            })),
+            Box::new(Call::new("separate", || {
+                let (z, y) = (&mut z, &mut y_separate);
+                let done = layer.separate(kernels, z, y, workspace_separate);
+                done.expect(CHECKED);
+            })),
+            Box::new(Call::new("fused", || {
+                let done = layer.fused(kernels, &mut y_again, workspace_again);
+                done.expect(CHECKED);
+            })),
+        ],
+        kernels.isa(),
+        args.common.budget(),
+    )?;
+    let title = format!(
+        "{}x{}x{} {:?}, fused and separate",
+        case.batch, case.outputs, case.inputs, case.activation
+    );
+    versus.print("fused", &case, &title, args.common.json)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_two_ways_agree_and_a_difference_is_seen() {
+        let kernels = Kernels::detect().expect("kernels");
+        let layer = Layer::new(Case {
+            batch: 5,
+            outputs: 7,
+            inputs: 9,
+            activation: ActivationName::Tanh,
+            isa: kernels.isa().name(),
+        });
+        let (mut fused, mut z, mut y) = (layer.outputs(), layer.outputs(), layer.outputs());
+        let workspace = &mut Workspace::new();
+        layer.fused(kernels, &mut fused, workspace).expect("fused");
+        layer
+            .separate(kernels, &mut z, &mut y, workspace)
+            .expect("separate");
+        layer.check(&fused, &y).expect("the same");
+        for wrong in [y[17] + 1e-3, f32::NAN] {
+            y[17] = wrong;
+            let error = layer.check(&fused, &y).expect_err("a difference");
+            assert!(error.to_string().contains("output 17"), "{error}");
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! Whether more threads are ever slower: steps of training on one thread and on more, over widths and
+//! batches from far too small to divide to large.
+
+use anyhow::ensure;
+use kernels::{Team, with_team};
+use serde::Serialize;
+
+use crate::args::{ActivationName, CommonArgs, Layers, NetworkArgs, OptimizerName};
+use crate::network::Batch;
+use crate::stats::verdict::Verdict;
+use crate::suites::train;
+use crate::versus::Versus;
+
+const WIDTHS: [usize; 6] = [16, 32, 64, 128, 256, 512];
+const BATCHES: [usize; 5] = [1, 8, 32, 128, 512];
+
+/// Weight matrices of each network.
+const DEPTH: usize = 3;
+
+/// One case.
+#[derive(Debug, Serialize)]
+struct Case {
+    #[serde(flatten)]
+    network: NetworkArgs,
+    isa: &'static str,
+    /// Of the second contestant; the first has one.
+    threads: usize,
+}
+
+/// Runs the suite.
+pub(crate) fn run(args: &CommonArgs) -> anyhow::Result<()> {
+    let threads = with_team(args.common.threads, Team::threads);
+    ensure!(
+        threads > 1,
+        "--threads: expected at least 2, got {threads}: one thread is what they are compared with"
+    );
+    let (mut slower, mut faster, mut all) = (0, 0, 0);
+    for width in WIDTHS {
+        for batch in BATCHES {
+            let network = NetworkArgs {
+                name: None,
+                layers: Layers(vec![width; DEPTH + 1]),
+                batch,
+                activation: ActivationName::Relu,
+            };
+            let verdict = run_case(args, network, threads)?;
+            all += 1;
+            slower += usize::from(verdict == Verdict::Slower);
+            faster += usize::from(verdict == Verdict::Faster);
+        }
+    }
+    if !args.common.json {
+        println!("{threads} threads: faster in {faster}, slower in {slower} of {all} cases");
+    }
+    Ok(())
+}
+
+fn run_case(args: &CommonArgs, network: NetworkArgs, threads: usize) -> anyhow::Result<Verdict> {
+    let batch = Batch::random(&network)?;
+    let build = || network.build(args.common.isa);
+    let (mut alone, mut together, mut alone_again) = (build()?, build()?, build()?);
+    let isa = alone.isa();
+    let ours = |net, threads| train::Ours::new(net, OptimizerName::Sgd, &batch, threads);
+    let versus = Versus::time(
+        [
+            Box::new(ours(&mut alone, 1)?),
+            Box::new(ours(&mut together, threads)?),
+            Box::new(ours(&mut alone_again, 1)?),
+        ],
+        isa,
+        args.common.budget(),
+    )?;
+    let title = format!("{}, 1 against {threads} T", network.title());
+    let case = Case {
+        network,
+        isa: isa.name(),
+        threads,
+    };
+    versus.print("threads", &case, &title, args.common.json)?;
+    Ok(versus.verdict)
+}
