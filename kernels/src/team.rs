@@ -32,7 +32,7 @@ use std::time::Duration;
 use self::shared::Shared;
 
 /// The most members of one team; a larger number asked for is taken as this one.
-const MAX_THREADS: usize = 512;
+pub(crate) const MAX_THREADS: usize = 512;
 
 /// Covers the gaps between the phases of a training step, and the loading of a batch.
 const DEFAULT_SPIN: Duration = Duration::from_millis(2);

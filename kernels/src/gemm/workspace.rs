@@ -1,6 +1,7 @@
 //! Memory for packed operands, kept between calls.
 
 use super::blocking::packed_bound;
+use crate::team::MAX_THREADS;
 use aligned_vec::{AVec, ConstAlign};
 
 /// Memory for packed operands: one slot per member of a team, grown when needed, kept between calls.
@@ -36,19 +37,25 @@ impl Workspace {
         self.bytes.len()
     }
 
-    /// Makes room for a product of an `m x k` and a `k x n` matrix of f32 on `threads` threads, so
-    /// that the call itself does not allocate.
+    /// Makes room for a product of an `m x k` and a `k x n` matrix of f32 by a team of `threads`
+    /// members, so that the call itself does not allocate.
+    ///
+    /// `threads` is what [`crate::Team::threads`] says: at least 1, and at most the 512 that a team
+    /// can have; other numbers are taken as the nearest of these.
     pub fn reserve(&mut self, m: usize, n: usize, k: usize, threads: usize) {
-        self.grow(threads, packed_bound((m, n, k)) * size_of::<f32>());
+        let bytes = packed_bound((m, n, k)) * size_of::<f32>();
+        self.grow(threads.clamp(1, MAX_THREADS), bytes);
     }
 
     /// Makes room for `slots` slots of at least `bytes` bytes each.
     pub(super) fn grow(&mut self, slots: usize, bytes: usize) {
         let slot_bytes = bytes.next_multiple_of(ALIGN);
-        if slots * slot_bytes > self.bytes.len() {
+        // A size that saturates is refused by the allocation, where a wrapped one would be made.
+        let all_bytes = slots.saturating_mul(slot_bytes);
+        if all_bytes > self.bytes.len() {
             // What was there has no meaning any more: do not copy it.
             self.bytes.clear();
-            self.bytes.resize(slots * slot_bytes, 0);
+            self.bytes.resize(all_bytes, 0);
         }
         self.slot_bytes = slot_bytes;
     }
@@ -83,5 +90,24 @@ impl Slots {
     pub(super) unsafe fn get<T>(self, slot: usize) -> *mut T {
         // SAFETY: the slot lies in the buffer, says the caller.
         unsafe { self.base.add(slot * self.slot_bytes).cast() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_team_of_any_size_is_taken_as_one_that_can_be() {
+        let bytes_for = |threads| {
+            let mut workspace = Workspace::new();
+            workspace.reserve(2, 3, 4, threads);
+            workspace.bytes()
+        };
+        assert!(bytes_for(1) > 0);
+        assert_eq!(bytes_for(0), bytes_for(1));
+        for threads in [MAX_THREADS + 1, usize::MAX / 4096 + 2, usize::MAX] {
+            assert_eq!(bytes_for(threads), bytes_for(MAX_THREADS), "{threads}");
+        }
     }
 }
