@@ -3,6 +3,8 @@
 //! The choice is made once per process, so each case is a process of its own: this test binary
 //! again, asked to run the one test that only reports.
 
+use std::ffi::OsStr;
+use std::fmt::Debug;
 use std::process::Command;
 
 use kernels::{Isa, Kernels};
@@ -21,14 +23,14 @@ fn report() {
 }
 
 /// What a process with these variables chooses, or its error.
-fn chosen(variables: &[(&str, &str)]) -> String {
+fn chosen<Value: AsRef<OsStr> + Debug>(variables: &[(&str, Value)]) -> String {
     let this = std::env::current_exe().expect("a test binary is a file");
     let mut child = Command::new(this);
     child.args(["--exact", "report", "--ignored", "--nocapture"]);
     for name in VARIABLES {
         child.env_remove(name);
     }
-    child.envs(variables.iter().copied());
+    child.envs(variables.iter().map(|(name, value)| (name, value)));
     let output = child.output().expect("a test binary can be started");
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     match text
@@ -50,7 +52,7 @@ fn best() -> Isa {
 
 #[test]
 fn without_variables_the_best_is_chosen() {
-    assert_eq!(chosen(&[]), best().name());
+    assert_eq!(chosen::<&str>(&[]), best().name());
     assert_eq!(
         chosen(&[("KERNELS_ISA", ""), ("KERNELS_ENSURE_ISA", "")]),
         best().name()
@@ -116,6 +118,19 @@ fn unknown_words_are_errors_that_name_the_variable() {
         assert_eq!(
             got,
             format!("{name}=avx9: expected one of scalar, neon, avx2, avx512, amx")
+        );
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_value_that_is_no_unicode_is_an_unknown_word() {
+    use std::os::unix::ffi::OsStrExt;
+    for name in VARIABLES {
+        let got = chosen(&[(name, OsStr::from_bytes(b"avx2\xff"))]);
+        assert_eq!(
+            got,
+            format!("{name}=avx2\u{fffd}: expected one of scalar, neon, avx2, avx512, amx")
         );
     }
 }
