@@ -68,13 +68,23 @@ impl fmt::Display for Isa {
     }
 }
 
-impl FromStr for Isa {
-    type Err = ();
+/// A word that names no instruction set.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("instruction set {word:?}: expected one of scalar, neon, avx2, avx512, amx")]
+pub struct ParseIsaError {
+    word: String,
+}
 
-    fn from_str(word: &str) -> Result<Self, ()> {
+impl FromStr for Isa {
+    type Err = ParseIsaError;
+
+    /// The level of which `word` is the [`Isa::name`].
+    fn from_str(word: &str) -> Result<Self, ParseIsaError> {
         Self::ALL
             .into_iter()
             .find(|isa| isa.name() == word)
-            .ok_or(())
+            .ok_or_else(|| ParseIsaError {
+                word: word.to_owned(),
+            })
     }
 }

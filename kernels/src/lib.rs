@@ -29,7 +29,7 @@ pub use dispatch::Kernels;
 pub use epilogue::Epilogue;
 pub use error::KernelError;
 pub use gemm::{Gemm, Gradient, PackedB, Right, Update, Workspace};
-pub use isa::Isa;
+pub use isa::{Isa, ParseIsaError};
 pub use loss::Targets;
 pub use team::{Team, TeamOptions, with_team};
 pub use update_rule::{AdamRule, SgdRule};

@@ -122,6 +122,19 @@ fn unknown_words_are_errors_that_name_the_variable() {
     }
 }
 
+#[test]
+fn levels_are_read_by_their_names_alone() {
+    for isa in Isa::ALL {
+        assert_eq!(isa.name().parse(), Ok(isa));
+    }
+    for word in ["", "avx9", "AVX2", " avx2"] {
+        let error = word.parse::<Isa>().expect_err("no name");
+        let text = error.to_string();
+        let all_named = Isa::ALL.iter().all(|isa| text.contains(isa.name()));
+        assert!(text.contains(&format!("{word:?}")) && all_named, "{text}");
+    }
+}
+
 #[cfg(unix)]
 #[test]
 fn a_value_that_is_no_unicode_is_an_unknown_word() {

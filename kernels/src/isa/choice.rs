@@ -18,7 +18,7 @@ pub(crate) fn choose(
         Some(word) => word
             .parse()
             .map(Some)
-            .map_err(|()| KernelError::UnknownIsa {
+            .map_err(|_| KernelError::UnknownIsa {
                 variable,
                 value: word.to_owned(),
             }),
