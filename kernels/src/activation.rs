@@ -1,5 +1,7 @@
 //! Activation functions as data: their formulas, and what their derivatives need.
 
+use crate::error::{KernelError, Range};
+
 /// `y = act(x)`, element by element.
 ///
 /// All derivatives are functions of the output `y`, so only `y` has to be kept for the backward
@@ -31,4 +33,16 @@ pub enum Activation {
     Sigmoid,
     /// `y = tanh x`
     Tanh,
+}
+
+impl Activation {
+    /// Checks the slope of a leaky ReLU for the operation `op`.
+    pub(crate) fn check(self, op: &'static str) -> Result<(), KernelError> {
+        match self {
+            Self::LeakyRelu { negative_slope } => {
+                Range::NotNegative.check(op, "negative_slope", negative_slope)
+            }
+            Self::Identity | Self::Relu | Self::Sigmoid | Self::Tanh => Ok(()),
+        }
+    }
 }

@@ -117,9 +117,8 @@ impl Kernels {
         CHOSEN
             .get_or_init(|| {
                 // What is no Unicode is no word that is known either: it must be heard, and refused.
-                let word = |name| {
-                    std::env::var_os(name).map(|value| value.to_string_lossy().into_owned())
-                };
+                let word =
+                    |name| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned());
                 let (cap, ensure) = (word("KERNELS_ISA"), word("KERNELS_ENSURE_ISA"));
                 let isa = isa::choose(Isa::is_supported, cap.as_deref(), ensure.as_deref())?;
                 Self::for_isa(isa)

@@ -18,6 +18,18 @@ pub enum KernelError {
         /// What it was given.
         got: String,
     },
+    /// A parameter of an operation is outside its range.
+    #[error("{op}: {name}: expected {expected}, got {got}")]
+    Parameter {
+        /// The operation that was asked for.
+        op: &'static str,
+        /// Name of the parameter.
+        name: &'static str,
+        /// Its range.
+        expected: &'static str,
+        /// Its value.
+        got: String,
+    },
     /// A view reaches beyond the slice it was made from.
     #[error(
         "view of {rows} x {cols} with row stride {row_stride} and column stride {col_stride} \
@@ -98,5 +110,44 @@ impl KernelError {
             expected: expected.into(),
             got: got.into(),
         }
+    }
+}
+
+/// What a parameter may be.
+#[derive(Clone, Copy)]
+pub(crate) enum Range {
+    /// Finite and at least 0.
+    NotNegative,
+    /// Finite and above 0.
+    Positive,
+    /// At least 0 and below 1.
+    Share,
+}
+
+impl Range {
+    /// Checks a parameter of `op`.
+    pub(crate) fn check(
+        self,
+        op: &'static str,
+        name: &'static str,
+        value: f32,
+    ) -> Result<(), KernelError> {
+        let (good, expected) = match self {
+            Self::NotNegative => (value >= 0.0, "a finite number of at least 0"),
+            Self::Positive => (value > 0.0, "a finite number above 0"),
+            Self::Share => (
+                (0.0..1.0).contains(&value),
+                "a number of at least 0 and below 1",
+            ),
+        };
+        if good && value.is_finite() {
+            return Ok(());
+        }
+        Err(KernelError::Parameter {
+            op,
+            name,
+            expected,
+            got: value.to_string(),
+        })
     }
 }

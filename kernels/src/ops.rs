@@ -64,14 +64,17 @@ impl Kernels {
     /// `y = act(x)`
     ///
     /// # Errors
-    /// [`KernelError::Shape`] if the lengths differ.
+    /// [`KernelError::Shape`] if the lengths differ, [`KernelError::Parameter`] for a slope outside
+    /// its range.
     pub fn activation_forward(
         &self,
         activation: Activation,
         x: &[f32],
         y: &mut [f32],
     ) -> Result<(), KernelError> {
-        same_len("activation_forward", x.len(), y.len())?;
+        const OP: &str = "activation_forward";
+        activation.check(OP)?;
+        same_len(OP, x.len(), y.len())?;
         (self.vector.activation_forward)(ActivationForward { activation, x, y });
         Ok(())
     }
@@ -79,7 +82,8 @@ impl Kernels {
     /// `dx = dy * act'(x)`, the derivative taken from the output `y = act(x)`
     ///
     /// # Errors
-    /// [`KernelError::Shape`] if the lengths differ.
+    /// [`KernelError::Shape`] if the lengths differ, [`KernelError::Parameter`] for a slope outside
+    /// its range.
     pub fn activation_backward(
         &self,
         activation: Activation,
@@ -87,8 +91,10 @@ impl Kernels {
         dy: &[f32],
         dx: &mut [f32],
     ) -> Result<(), KernelError> {
-        same_len("activation_backward", y.len(), dy.len())?;
-        same_len("activation_backward", y.len(), dx.len())?;
+        const OP: &str = "activation_backward";
+        activation.check(OP)?;
+        same_len(OP, y.len(), dy.len())?;
+        same_len(OP, y.len(), dx.len())?;
         (self.vector.activation_backward)(ActivationBackward {
             activation,
             y,

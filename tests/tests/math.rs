@@ -352,3 +352,28 @@ fn wrong_lengths_are_errors_and_change_nothing() {
         assert_eq!(out, long);
     }
 }
+
+#[test]
+fn a_slope_that_would_hide_the_sign_is_an_error_and_changes_nothing() {
+    for k in kernels() {
+        for negative_slope in [-0.1, f32::NAN, f32::INFINITY, -f32::INFINITY] {
+            let activation = Activation::LeakyRelu { negative_slope };
+            let (x, mut y) = ([1.0; 3], [7.0; 3]);
+            let forward = k.activation_forward(activation, &x, &mut y);
+            let backward = k.activation_backward(activation, &x, &x, &mut y);
+            for (op, answer) in [
+                ("activation_forward", forward),
+                ("activation_backward", backward),
+            ] {
+                let expected = KernelError::Parameter {
+                    op,
+                    name: "negative_slope",
+                    expected: "a finite number of at least 0",
+                    got: negative_slope.to_string(),
+                };
+                assert_eq!(answer, Err(expected));
+            }
+            assert_eq!(y, [7.0; 3]);
+        }
+    }
+}

@@ -60,7 +60,8 @@ impl Kernels {
     /// 48 and at most k / 10.
     ///
     /// # Errors
-    /// [`KernelError::Shape`] if the shapes do not fit; C is then untouched.
+    /// [`KernelError::Shape`] if the shapes do not fit, [`KernelError::Parameter`] if the slope of
+    /// an activation is outside its range; C is then untouched.
     pub fn gemm(
         &self,
         gemm: &Gemm<'_>,
@@ -69,25 +70,26 @@ impl Kernels {
         team: &Team,
     ) -> Result<(), KernelError> {
         let (m, n) = (c.rows(), c.cols());
-        let (product, finish) = self.product(gemm, (m, n))?;
+        let (product, finish) = self.product("gemm", gemm, (m, n))?;
         product.compute(c, finish, workspace, team);
         Ok(())
     }
 
-    /// A product and its epilogue, if they fit a C of `shape`.
+    /// A product and its epilogue, if they fit a C of `shape`; `op` is what was asked for.
     pub(super) fn product<'a>(
         &self,
+        op: &'static str,
         gemm: &Gemm<'a>,
         shape: (usize, usize),
     ) -> Result<(Product<'a, f32>, FinishF32<'a>), KernelError> {
-        check_shapes(gemm.a, (gemm.b.rows(), gemm.b.cols()), shape)?;
-        check_epilogue(&gemm.epilogue, shape)?;
+        check_shapes(op, gemm.a, (gemm.b.rows(), gemm.b.cols()), shape)?;
+        check_epilogue(op, &gemm.epilogue, shape)?;
         let b = match gemm.b {
             Right::View(view) => Factor::View(view),
             Right::Packed(packed) if packed.isa() == self.isa() => Factor::Packed(packed.panels()),
             Right::Packed(packed) => {
                 return Err(KernelError::shape(
-                    "gemm",
+                    op,
                     format!("a B packed for {}", self.isa()),
                     format!("one packed for {}", packed.isa()),
                 ));
@@ -125,7 +127,7 @@ impl Kernels {
         workspace: &mut Workspace,
         team: &Team,
     ) -> Result<(), KernelError> {
-        check_shapes(a, (b.rows(), b.cols()), (c.rows(), c.cols()))?;
+        check_shapes("gemm_f64", a, (b.rows(), b.cols()), (c.rows(), c.cols()))?;
         Product {
             kit: &self.gemm.f64,
             alpha,
@@ -139,6 +141,7 @@ impl Kernels {
 }
 
 fn check_shapes<T>(
+    op: &'static str,
     a: MatRef<'_, T>,
     (b_rows, b_cols): (usize, usize),
     (m, n): (usize, usize),
@@ -148,24 +151,34 @@ fn check_shapes<T>(
         return Ok(());
     }
     Err(KernelError::shape(
-        "gemm",
+        op,
         format!("A {m} x k and B k x {n} for C {m} x {n}"),
         format!("A {} x {k} and B {b_rows} x {b_cols}", a.rows()),
     ))
 }
 
-fn check_epilogue(epilogue: &Epilogue<'_>, (m, n): (usize, usize)) -> Result<(), KernelError> {
+fn check_epilogue(
+    op: &'static str,
+    epilogue: &Epilogue<'_>,
+    (m, n): (usize, usize),
+) -> Result<(), KernelError> {
+    match epilogue {
+        Epilogue::Store => {}
+        Epilogue::Activate { activation, .. } | Epilogue::Derivative { activation, .. } => {
+            activation.check(op)?;
+        }
+    }
     match epilogue {
         Epilogue::Activate {
             bias: Some(bias), ..
         } if bias.len() != n => Err(KernelError::shape(
-            "gemm",
+            op,
             format!("a bias of {n} elements, one per column of C"),
             bias.len().to_string(),
         )),
         Epilogue::Derivative { output, .. } if (output.rows(), output.cols()) != (m, n) => {
             Err(KernelError::shape(
-                "gemm",
+                op,
                 format!("a saved output of {m} x {n}, the shape of C"),
                 format!("{} x {}", output.rows(), output.cols()),
             ))

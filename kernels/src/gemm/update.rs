@@ -81,7 +81,7 @@ impl Kernels {
         team: &Team,
     ) -> Result<(), KernelError> {
         let (m, n) = (grads.rows(), grads.cols());
-        let (product, first) = self.product(gemm, (m, n))?;
+        let (product, first) = self.product(OP, gemm, (m, n))?;
         let finish = FinishWithStep {
             first,
             step: step_of(update, (m, n))?,

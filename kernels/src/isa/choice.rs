@@ -15,13 +15,10 @@ pub(crate) fn choose(
 ) -> Result<Isa, KernelError> {
     let parse = |variable, word: Option<&str>| match word {
         None | Some("") => Ok(None),
-        Some(word) => word
-            .parse()
-            .map(Some)
-            .map_err(|_| KernelError::UnknownIsa {
-                variable,
-                value: word.to_owned(),
-            }),
+        Some(word) => word.parse().map(Some).map_err(|_| KernelError::UnknownIsa {
+            variable,
+            value: word.to_owned(),
+        }),
     };
     let cap: Option<Isa> = parse("KERNELS_ISA", cap)?;
     let ensure: Option<Isa> = parse("KERNELS_ENSURE_ISA", ensure)?;

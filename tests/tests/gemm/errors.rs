@@ -147,3 +147,37 @@ fn misfits_are_named() {
         other => Err(format!("expected a shape error of gemm, got {other:?}")),
     });
 }
+
+#[test]
+fn a_slope_that_would_hide_the_sign_is_named() {
+    let ones = [1.0f32; 4];
+    let ones = MatRef::from_row_major(&ones, 2, 2).expect("4 elements");
+    for negative_slope in [-0.1, f32::NAN, f32::INFINITY] {
+        let activation = Activation::LeakyRelu { negative_slope };
+        let forward = Epilogue::Activate {
+            bias: None,
+            activation,
+        };
+        let backward = Epilogue::Derivative {
+            activation,
+            output: ones,
+        };
+        for (kernels, epilogue) in available()
+            .into_iter()
+            .flat_map(|kernels| [(kernels, forward), (kernels, backward)])
+        {
+            let mut gemm = Gemm::new(ones, ones);
+            gemm.epilogue = epilogue;
+            let mut c = [7.0; 4];
+            let view = MatMut::from_row_major(&mut c, 2, 2).expect("4 elements");
+            let expected = KernelError::Parameter {
+                op: "gemm",
+                name: "negative_slope",
+                expected: "a finite number of at least 0",
+                got: negative_slope.to_string(),
+            };
+            let answer = kernels.gemm(&gemm, view, &mut Workspace::new(), &Team::solo());
+            assert_eq!((answer, c), (Err(expected), [7.0; 4]));
+        }
+    }
+}
