@@ -267,7 +267,8 @@ impl Kernels {
     /// `velocity` is left alone when `momentum` is 0, and may then be empty.
     ///
     /// # Errors
-    /// [`KernelError::Shape`] if the lengths differ.
+    /// [`KernelError::Shape`] if the lengths differ, [`KernelError::Parameter`] for a
+    /// hyperparameter outside its range.
     pub fn sgd_update(
         &self,
         rule: SgdRule,
@@ -276,6 +277,7 @@ impl Kernels {
         params: &mut [f32],
     ) -> Result<(), KernelError> {
         const OP: &str = "sgd_update";
+        rule.check(OP)?;
         same_len(OP, params.len(), grads.len())?;
         if rule.momentum == 0.0 {
             (self.vector.sgd)(SgdUpdate {
@@ -298,7 +300,8 @@ impl Kernels {
     /// One step of Adam (Kingma and Ba, 2015), in PyTorch's form.
     ///
     /// # Errors
-    /// [`KernelError::Shape`] if the lengths differ.
+    /// [`KernelError::Shape`] if the lengths differ, [`KernelError::Parameter`] for a
+    /// hyperparameter outside its range.
     pub fn adam_update(
         &self,
         rule: AdamRule,
@@ -308,12 +311,10 @@ impl Kernels {
         params: &mut [f32],
     ) -> Result<(), KernelError> {
         const OP: &str = "adam_update";
+        rule.check(OP)?;
         same_len(OP, params.len(), grads.len())?;
         same_len(OP, params.len(), first_moment.len())?;
         same_len(OP, params.len(), second_moment.len())?;
-        if rule.step == 0 {
-            return Err(KernelError::shape(OP, "steps counted from 1", "step 0"));
-        }
         (self.vector.adam)(AdamUpdate {
             constants: AdamConstants::new(rule),
             grads,

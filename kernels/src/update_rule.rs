@@ -8,34 +8,65 @@
 
 use pulp::Simd;
 
+use crate::error::{KernelError, Range};
+
 /// Hyperparameters of [`crate::Kernels::sgd_update`].
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct SgdRule {
-    /// Step size.
+    /// Step size: finite, at least 0.
     pub learning_rate: f32,
-    /// Share of the old velocity that is kept; 0 for plain gradient descent.
+    /// Share of the old velocity that is kept: at least 0, below 1; 0 for plain gradient descent.
     pub momentum: f32,
     /// Whether to look ahead along the velocity.
     pub nesterov: bool,
-    /// L2 term added to the gradient.
+    /// L2 term added to the gradient: finite, at least 0.
     pub weight_decay: f32,
+}
+
+impl SgdRule {
+    /// Checks the ranges for the operation `op`.
+    pub(crate) fn check(&self, op: &'static str) -> Result<(), KernelError> {
+        Range::NotNegative.check(op, "learning_rate", self.learning_rate)?;
+        Range::Share.check(op, "momentum", self.momentum)?;
+        Range::NotNegative.check(op, "weight_decay", self.weight_decay)
+    }
 }
 
 /// Hyperparameters of [`crate::Kernels::adam_update`].
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct AdamRule {
-    /// Step size.
+    /// Step size: finite, at least 0.
     pub learning_rate: f32,
-    /// Decay of the first moment.
+    /// Decay of the first moment: at least 0, below 1.
     pub beta1: f32,
-    /// Decay of the second moment.
+    /// Decay of the second moment: at least 0, below 1.
     pub beta2: f32,
-    /// Added to the denominator.
+    /// Added to the denominator: finite, above 0.
     pub eps: f32,
-    /// L2 term added to the gradient.
+    /// L2 term added to the gradient: finite, at least 0.
     pub weight_decay: f32,
     /// Number of this step, counted from 1.
     pub step: u64,
+}
+
+impl AdamRule {
+    /// Checks the ranges for the operation `op`.
+    pub(crate) fn check(&self, op: &'static str) -> Result<(), KernelError> {
+        Range::NotNegative.check(op, "learning_rate", self.learning_rate)?;
+        Range::Share.check(op, "beta1", self.beta1)?;
+        Range::Share.check(op, "beta2", self.beta2)?;
+        Range::Positive.check(op, "eps", self.eps)?;
+        Range::NotNegative.check(op, "weight_decay", self.weight_decay)?;
+        if self.step == 0 {
+            return Err(KernelError::Parameter {
+                op,
+                name: "step",
+                expected: "a number counted from 1",
+                got: self.step.to_string(),
+            });
+        }
+        Ok(())
+    }
 }
 
 /// x, or 0 where x is subnormal; NaN is kept.

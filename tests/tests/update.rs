@@ -182,7 +182,7 @@ fn a_gradient_that_is_not_a_number_shows_in_the_parameters() {
 }
 
 #[test]
-fn wrong_lengths_and_step_0_are_errors_and_change_nothing() {
+fn wrong_lengths_are_errors_and_change_nothing() {
     for k in kernels() {
         let mut params = [1.0; 4];
         let momentum = SgdRule {
@@ -197,7 +197,6 @@ fn wrong_lengths_and_step_0_are_errors_and_change_nothing() {
             k.adam_update(adam, &g[1..], &mut s(), &mut s(), &mut params),
             k.adam_update(adam, &g, &mut s()[1..], &mut s(), &mut params),
             k.adam_update(adam, &g, &mut s(), &mut s()[1..], &mut params),
-            k.adam_update(ADAM, &g, &mut s(), &mut s(), &mut params),
         ];
         for result in results {
             assert!(
@@ -208,5 +207,56 @@ fn wrong_lengths_and_step_0_are_errors_and_change_nothing() {
         assert_eq!(params, [1.0; 4]);
         // Without momentum there is no velocity to be long enough.
         assert_eq!(k.sgd_update(SGD, &g, &mut [], &mut params), Ok(()));
+    }
+}
+
+#[test]
+fn hyperparameters_out_of_range_are_errors_and_change_nothing() {
+    let not_finite = [f32::NAN, f32::INFINITY, -f32::INFINITY];
+    let negative = [vec![-0.1], not_finite.to_vec()].concat();
+    let not_positive = [vec![0.0], negative.clone()].concat();
+    let no_share = [vec![1.0, 1.5], negative.clone()].concat();
+    type Set<Rule> = fn(&mut Rule, f32);
+    let sgd: [(&str, Set<SgdRule>, &[f32]); 3] = [
+        ("learning_rate", |r, x| r.learning_rate = x, &negative),
+        ("momentum", |r, x| r.momentum = x, &no_share),
+        ("weight_decay", |r, x| r.weight_decay = x, &negative),
+    ];
+    let adam: [(&str, Set<AdamRule>, &[f32]); 6] = [
+        ("learning_rate", |r, x| r.learning_rate = x, &negative),
+        ("beta1", |r, x| r.beta1 = x, &no_share),
+        ("beta2", |r, x| r.beta2 = x, &no_share),
+        ("eps", |r, x| r.eps = x, &not_positive),
+        ("weight_decay", |r, x| r.weight_decay = x, &negative),
+        ("step", |r, x| r.step = x as u64, &[0.0]),
+    ];
+    for k in kernels() {
+        let (g, mut v, mut m, mut params) = ([1.0; 4], [2.0; 4], [3.0; 4], [4.0; 4]);
+        let mut answers = Vec::new();
+        for (name, set, values) in sgd {
+            for &value in values {
+                let mut rule = SGD;
+                set(&mut rule, value);
+                let answer = k.sgd_update(rule, &g, &mut v, &mut params);
+                answers.push((name, value, answer));
+            }
+        }
+        for (name, set, values) in adam {
+            for &value in values {
+                let mut rule = AdamRule { step: 1, ..ADAM };
+                set(&mut rule, value);
+                let answer = k.adam_update(rule, &g, &mut m, &mut v, &mut params);
+                answers.push((name, value, answer));
+            }
+        }
+        for (wanted, value, answer) in answers {
+            match answer {
+                Err(KernelError::Parameter { name, got, .. }) => {
+                    assert_eq!((name, got), (wanted, value.to_string()));
+                }
+                other => panic!("{wanted} = {value}: {other:?}"),
+            }
+        }
+        assert_eq!((v, m, params), ([2.0; 4], [3.0; 4], [4.0; 4]));
     }
 }

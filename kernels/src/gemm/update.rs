@@ -70,7 +70,8 @@ impl Kernels {
     ///
     /// # Errors
     /// [`KernelError::Shape`] if the shapes do not fit, weights or state have no contiguous columns,
-    /// a velocity is missing, or steps are not counted from 1; nothing is then changed.
+    /// or a velocity is missing; [`KernelError::Parameter`] for a hyperparameter or a slope outside
+    /// its range; nothing is then changed.
     pub fn gemm_update(
         &self,
         gemm: &Gemm<'_>,
@@ -101,6 +102,7 @@ fn step_of(update: Update<'_>, shape: (usize, usize)) -> Result<Step, KernelErro
             velocity,
             params,
         } => {
+            rule.check(OP)?;
             let params = place("parameters", params, shape)?;
             if rule.momentum == 0.0 {
                 Step::Sgd { rule, params }
@@ -121,9 +123,7 @@ fn step_of(update: Update<'_>, shape: (usize, usize)) -> Result<Step, KernelErro
             second_moment,
             params,
         } => {
-            if rule.step == 0 {
-                return Err(KernelError::shape(OP, "steps counted from 1", "step 0"));
-            }
+            rule.check(OP)?;
             Step::Adam {
                 constants: AdamConstants::new(rule),
                 first_moment: place("a first moment", first_moment, shape)?,

@@ -306,11 +306,15 @@ fn misfits_are_named_and_change_nothing() {
         momentum: 0.5,
         ..SGD
     };
+    let downwards = SgdRule {
+        learning_rate: -0.1,
+        ..SGD
+    };
     let step_0 = AdamRule { step: 0, ..ADAM };
     // Shape and column stride of the weights, of the state, the rule, and words of the message.
     type Matrix = (usize, usize, isize);
     let fits: Matrix = (m, n, 1);
-    let cases: [(Matrix, Option<Matrix>, Kind, [&str; 2]); 8] = [
+    let cases: [(Matrix, Option<Matrix>, Kind, [&str; 2]); 9] = [
         ((4, 3, 1), None, Kind::Sgd(SGD), ["3 x 4", "4 x 3"]),
         ((m, n, 2), None, Kind::Sgd(SGD), ["contiguous", "2"]),
         (fits, None, Kind::Sgd(momentum), ["velocity", "none"]),
@@ -333,7 +337,18 @@ fn misfits_are_named_and_change_nothing() {
             Kind::Adam(ADAM),
             ["parameters", "3 x 5"],
         ),
-        (fits, Some(fits), Kind::Adam(step_0), ["from 1", "step 0"]),
+        (
+            fits,
+            None,
+            Kind::Sgd(downwards),
+            ["learning_rate", "got -0.1"],
+        ),
+        (
+            fits,
+            Some(fits),
+            Kind::Adam(step_0),
+            ["step: expected", "got 0"],
+        ),
     ];
     check_each(cases, |&(params, state, kind, words)| {
         for kernels in available() {
@@ -361,11 +376,14 @@ fn misfits_are_named_and_change_nothing() {
             let text =
                 match kernels.gemm_update(&call, update, grads, gradient, &mut workspace, &team) {
                     Err(
-                        error @ KernelError::Shape {
+                        error @ (KernelError::Shape {
                             op: "gemm_update", ..
-                        },
+                        }
+                        | KernelError::Parameter {
+                            op: "gemm_update", ..
+                        }),
                     ) => error.to_string(),
-                    other => return Err(format!("expected a shape error, got {other:?}")),
+                    other => return Err(format!("expected an error, got {other:?}")),
                 };
             if let Some(word) = words.iter().find(|&&word| !text.contains(word)) {
                 return Err(format!("{text:?} lacks {word:?}"));
