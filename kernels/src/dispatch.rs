@@ -19,15 +19,20 @@ use crate::reduce::{ColumnSums, Max, Sum, SumSquares};
 use crate::softmax::Softmax;
 use crate::update::{AdamUpdate, MomentumUpdate, SgdUpdate};
 
-/// Runs a kernel with the registers of a level; reached only through the table of that level.
-fn run<L: Level, K: WithSimd>(kernel: K) -> K::Output {
-    // SAFETY: `Kernels::for_isa` hands out the table of a level only after it saw that the CPU has
-    // its instructions, and nothing else calls the entries of a table.
+/// Runs a kernel with the registers of a level.
+///
+/// # Safety
+/// The CPU has the instruction set of the level.
+unsafe fn run<L: Level, K: WithSimd>(kernel: K) -> K::Output {
+    // SAFETY: the caller vouches for the CPU.
     let token = unsafe { L::token() };
     token.vectorize(kernel)
 }
 
 /// One entry per vector operation, all of one instruction set. Callers have checked the shapes.
+///
+/// The entries are safe to call because the table stands for a promise: who makes one lets it be
+/// reached only where the CPU has the instruction set.
 pub(crate) struct VectorTable {
     pub(crate) exp: fn(ExpForward<'_>),
     pub(crate) activation_forward: fn(ActivationForward<'_>),
@@ -47,23 +52,31 @@ pub(crate) struct VectorTable {
 }
 
 impl VectorTable {
-    const fn of<L: Level>() -> Self {
-        Self {
-            exp: |kernel| run::<L, _>(kernel),
-            activation_forward: |kernel| run::<L, _>(kernel),
-            activation_backward: |kernel| run::<L, _>(kernel),
-            axpy: |kernel| run::<L, _>(kernel),
-            scale: |kernel| run::<L, _>(kernel),
-            sum: |kernel| run::<L, _>(kernel),
-            sum_squares: |kernel| run::<L, _>(kernel),
-            max: |kernel| run::<L, _>(kernel),
-            column_sums: |kernel| run::<L, _>(kernel),
-            softmax: |kernel| run::<L, _>(kernel),
-            cross_entropy: |kernel| run::<L, _>(kernel),
-            squared_error: |kernel| run::<L, _>(kernel),
-            sgd: |kernel| run::<L, _>(kernel),
-            momentum: |kernel| run::<L, _>(kernel),
-            adam: |kernel| run::<L, _>(kernel),
+    /// The table of a level.
+    ///
+    /// # Safety
+    /// No entry is called unless the CPU has the instruction set of the level.
+    const unsafe fn of<L: Level>() -> Self {
+        // SAFETY: `run` is reached by a call of an entry alone, before which the caller has seen that
+        // the CPU has the instruction set.
+        unsafe {
+            Self {
+                exp: |kernel| run::<L, _>(kernel),
+                activation_forward: |kernel| run::<L, _>(kernel),
+                activation_backward: |kernel| run::<L, _>(kernel),
+                axpy: |kernel| run::<L, _>(kernel),
+                scale: |kernel| run::<L, _>(kernel),
+                sum: |kernel| run::<L, _>(kernel),
+                sum_squares: |kernel| run::<L, _>(kernel),
+                max: |kernel| run::<L, _>(kernel),
+                column_sums: |kernel| run::<L, _>(kernel),
+                softmax: |kernel| run::<L, _>(kernel),
+                cross_entropy: |kernel| run::<L, _>(kernel),
+                squared_error: |kernel| run::<L, _>(kernel),
+                sgd: |kernel| run::<L, _>(kernel),
+                momentum: |kernel| run::<L, _>(kernel),
+                adam: |kernel| run::<L, _>(kernel),
+            }
         }
     }
 }
@@ -80,28 +93,32 @@ pub struct Kernels {
 
 static SCALAR: Kernels = Kernels {
     isa: Isa::Scalar,
-    vector: VectorTable::of::<Scalar>(),
+    // SAFETY: every CPU has it.
+    vector: unsafe { VectorTable::of::<Scalar>() },
     gemm: GemmKernels::of(Isa::Scalar),
 };
 
 #[cfg(target_arch = "x86_64")]
 static AVX2: Kernels = Kernels {
     isa: Isa::Avx2,
-    vector: VectorTable::of::<crate::level::Avx2>(),
+    // SAFETY: nothing names this static but `Kernels::for_isa`, which has asked the CPU.
+    vector: unsafe { VectorTable::of::<crate::level::Avx2>() },
     gemm: GemmKernels::of(Isa::Avx2),
 };
 
 #[cfg(target_arch = "x86_64")]
 static AVX512: Kernels = Kernels {
     isa: Isa::Avx512,
-    vector: VectorTable::of::<crate::level::Avx512>(),
+    // SAFETY: as for AVX2.
+    vector: unsafe { VectorTable::of::<crate::level::Avx512>() },
     gemm: GemmKernels::of(Isa::Avx512),
 };
 
 #[cfg(target_arch = "aarch64")]
 static NEON: Kernels = Kernels {
     isa: Isa::Neon,
-    vector: VectorTable::of::<crate::level::Neon>(),
+    // SAFETY: nothing names this static but `Kernels::for_isa`, which has asked the CPU.
+    vector: unsafe { VectorTable::of::<crate::level::Neon>() },
     gemm: GemmKernels::of(Isa::Neon),
 };
 

@@ -27,15 +27,22 @@ pub(super) struct FinishArgs<'a> {
 /// epilogue's operands have the shape of C, and the tile lies in it.
 pub(super) type FinishFn = unsafe fn(FinishArgs<'_>);
 
-/// The body of a [`FinishFn`].
-pub(super) struct Finish<'a>(pub(super) FinishArgs<'a>);
+/// The body of a [`FinishFn`], a promise that its contract is kept.
+pub(super) struct Finish<'a>(FinishArgs<'a>);
 
-impl Finish<'_> {
+impl<'a> Finish<'a> {
     /// # Safety
-    /// As [`FinishFn`], for `i < rows`.
+    /// As [`FinishFn`], for as long as the value lives; but for the CPU.
+    #[inline(always)]
+    pub(super) unsafe fn new(args: FinishArgs<'a>) -> Self {
+        Self(args)
+    }
+
+    /// # Safety
+    /// `i < rows`
     #[inline(always)]
     unsafe fn row(&mut self, i: usize) -> &mut [f32] {
-        // SAFETY: the row lies in the tile, which is ours alone.
+        // SAFETY: the row lies in the tile, which is ours alone, said the caller of `new`.
         unsafe {
             std::slice::from_raw_parts_mut(self.0.c.offset(i as isize * self.0.c_row), self.0.cols)
         }
@@ -45,7 +52,7 @@ impl Finish<'_> {
     #[inline(always)]
     fn activate<S: Simd>(&mut self, s: S, bias: Option<&[f32]>, f: Activate) {
         for i in 0..self.0.rows {
-            // SAFETY: `i < rows`; the rest is the contract of `FinishFn`.
+            // SAFETY: `i < rows`.
             let row = unsafe { self.row(i) };
             match bias {
                 Some(bias) => zip(s, row, bias, f),
@@ -58,7 +65,7 @@ impl Finish<'_> {
     #[inline(always)]
     fn derive<S: Simd>(&mut self, s: S, output: MatRef<'_>, f: Derive) {
         for i in 0..self.0.rows {
-            // SAFETY: `i < rows`; the rest is the contract of `FinishFn`.
+            // SAFETY: `i < rows`.
             let row = unsafe { self.row(i) };
             match output.row(i) {
                 Some(y) => zip(s, row, y, f),

@@ -68,24 +68,31 @@ pub(super) struct StepArgs {
 /// touches them.
 pub(super) type StepFn = unsafe fn(StepArgs);
 
-/// The body of a [`StepFn`].
-pub(super) struct StepOnTile(pub(super) StepArgs);
+/// The body of a [`StepFn`], a promise that its contract is kept.
+pub(super) struct StepOnTile(StepArgs);
 
 impl StepOnTile {
     /// # Safety
-    /// As [`StepFn`], for `i < rows`; one borrow of each row at a time.
+    /// As [`StepFn`], for as long as the value lives; but for the CPU.
+    #[inline(always)]
+    pub(super) unsafe fn new(args: StepArgs) -> Self {
+        Self(args)
+    }
+
+    /// # Safety
+    /// `place` is one of the step's, `i < rows`; one borrow of each row at a time.
     #[inline(always)]
     unsafe fn row<'a>(&self, place: Place, i: usize) -> &'a mut [f32] {
-        // SAFETY: the row lies in the tile, which is ours alone.
+        // SAFETY: the row lies in the tile, which is ours alone, said the caller of `new`.
         unsafe { std::slice::from_raw_parts_mut(place.at(self.0.row + i, self.0.col), self.0.cols) }
     }
 
     /// # Safety
-    /// As [`StepFn`], for `i < rows`.
+    /// `i < rows`
     #[inline(always)]
     unsafe fn grads<'a>(&self, i: usize) -> &'a [f32] {
         let row = self.0.grads.wrapping_offset(i as isize * self.0.grads_row);
-        // SAFETY: the row lies in the tile.
+        // SAFETY: the row lies in the tile, which can be read, said the caller of `new`.
         unsafe { std::slice::from_raw_parts(row, self.0.cols) }
     }
 }
@@ -96,7 +103,7 @@ impl WithSimd for StepOnTile {
     #[inline(always)]
     fn with_simd<S: Simd>(self, s: S) {
         let rows = 0..self.0.rows;
-        // SAFETY: the contract of `StepFn`; each row of each place is borrowed once.
+        // SAFETY: `i < rows`, and each row of each place is borrowed once.
         unsafe {
             match self.0.step {
                 Step::Sgd { rule, params } => {

@@ -113,9 +113,9 @@ const fn kit<L: Level, T: Lane>(families: &'static [Family<T>]) -> Kit<T> {
 /// # Safety
 /// As [`FinishFn`].
 unsafe fn finish<L: Level>(args: FinishArgs<'_>) {
-    // SAFETY: the caller vouches for the CPU.
-    let token = unsafe { L::token() };
-    token.vectorize(Finish(args));
+    // SAFETY: the caller vouches for the CPU and for the tile.
+    let (token, finish) = unsafe { (L::token(), Finish::new(args)) };
+    token.vectorize(finish);
 }
 
 /// A [`StepFn`] of one level.
@@ -123,9 +123,9 @@ unsafe fn finish<L: Level>(args: FinishArgs<'_>) {
 /// # Safety
 /// As [`StepFn`].
 unsafe fn step<L: Level>(args: StepArgs) {
-    // SAFETY: the caller vouches for the CPU.
-    let token = unsafe { L::token() };
-    token.vectorize(StepOnTile(args));
+    // SAFETY: the caller vouches for the CPU, the tile and the places.
+    let (token, step) = unsafe { (L::token(), StepOnTile::new(args)) };
+    token.vectorize(step);
 }
 
 #[cfg(target_arch = "x86_64")]
