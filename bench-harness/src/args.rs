@@ -215,7 +215,7 @@ impl fmt::Display for Op {
 }
 
 fn parse_isa(word: &str) -> Result<Isa, String> {
-    word.parse().map_err(|()| {
+    word.parse().map_err(|_| {
         let names: Vec<_> = Isa::ALL.iter().map(|isa| isa.name()).collect();
         format!("expected one of {}", names.join(", "))
     })
