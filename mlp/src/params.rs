@@ -65,6 +65,11 @@ impl Layout {
         id
     }
 
+    /// All parameters, in order.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Parameter> {
+        self.parameters.iter()
+    }
+
     pub(crate) fn get(&self, id: ParamId) -> &Parameter {
         &self.parameters[id.0]
     }

@@ -79,6 +79,9 @@ pub(crate) enum Fused {
         activation: Activation,
         output: Region,
     },
+    /// Nothing; but in a training step the optimiser's step on the weights follows at once, while
+    /// their gradient is in the cache.
+    Step,
 }
 
 /// Which of the three products of a layer.
@@ -145,6 +148,8 @@ pub struct Plan {
     /// Where the loss writes its gradient; `None` in a plan without backward pass.
     pub(crate) output_gradient: Option<Region>,
     pub(crate) arena_len: usize,
+    /// The parameters whose step is not fused into their gradient, in ascending order.
+    pub(crate) unfused: Vec<Range<usize>>,
 }
 
 impl Plan {
@@ -263,6 +268,7 @@ impl fmt::Display for Fused {
             Self::Store => Ok(()),
             Self::Activate { activation, .. } => write!(f, " + bias, {activation:?}"),
             Self::Derivative { activation, .. } => write!(f, " * {activation:?}'"),
+            Self::Step => f.write_str(" + step"),
         }
     }
 }

@@ -1,9 +1,12 @@
 //! Runs plans: one arena, one kernel call after the other, no decisions and no allocations.
 
-use kernels::{Epilogue, Gemm, KernelError, Kernels, MatMut, MatRef, Targets, Team, Workspace};
+use kernels::{
+    Epilogue, Gemm, Gradient, KernelError, Kernels, MatMut, MatRef, Targets, Team, Workspace,
+};
 
 use crate::error::MlpError;
 use crate::network::Network;
+use crate::optimizer::State;
 use crate::params::{Buffer, zeros};
 use crate::plan::{Call, Fused, Passes, Plan, Product, Region, Sink, Source, lower};
 
@@ -22,6 +25,8 @@ pub(crate) struct Engine {
     arena: Buffer,
     /// The gradients of the parameters, in their order; empty without backward pass.
     gradients: Buffer,
+    /// Whether they are those of the last backward pass.
+    has_gradients: bool,
     /// The loss of each row.
     losses: Buffer,
     workspace: Workspace,
@@ -39,15 +44,16 @@ impl Engine {
                 Passes::Forward => 0,
                 Passes::Both => network.parameters.len(),
             }),
+            has_gradients: false,
             losses: zeros(0),
             workspace: Workspace::new(),
             current: None,
         }
     }
 
-    /// The gradients of the parameters, in their order.
-    pub(crate) fn gradients(&self) -> &[f32] {
-        &self.gradients
+    /// The gradients of the parameters, in their order; `None` if no backward pass kept them.
+    pub(crate) fn gradients(&self) -> Option<&[f32]> {
+        self.has_gradients.then_some(&*self.gradients)
     }
 
     /// Makes room for batches of `batch` rows; returns the number of their plan.
@@ -148,6 +154,81 @@ impl Engine {
         input: MatRef<'_>,
         team: &Team,
     ) -> Result<(), MlpError> {
+        let number = self.take_current(input)?;
+        let mut memory = Memory {
+            input,
+            parameters: &network.parameters,
+            gradients: &mut self.gradients,
+            arena: &mut self.arena,
+        };
+        for call in &self.plans[number].backward {
+            memory.run(call, network.kernels, &mut self.workspace, team)?;
+        }
+        self.has_gradients = true;
+        Ok(())
+    }
+
+    /// The backward pass and the step of an optimiser; the gradients of large layers are used where
+    /// they are made and not kept.
+    ///
+    /// The bits are those of [`Engine::backward`] and [`State::update`].
+    pub(crate) fn backward_and_step(
+        &mut self,
+        network: &mut Network,
+        state: &mut State,
+        input: MatRef<'_>,
+        team: &Team,
+    ) -> Result<(), MlpError> {
+        let number = self.take_current(input)?;
+        let kernels = network.kernels;
+        state.begin_step();
+        for call in &self.plans[number].backward {
+            let (gradients, arena) = (&mut self.gradients, &mut self.arena);
+            let workspace = &mut self.workspace;
+            if let Call::Gemm {
+                c,
+                fused: Fused::Step,
+                ..
+            } = call
+            {
+                // The gradient of a weight reads no parameters.
+                let mut memory = Memory {
+                    input,
+                    parameters: &[],
+                    gradients,
+                    arena,
+                };
+                let region = c.region();
+                let update =
+                    state.on_matrix(&mut network.parameters, region.range(), region.cols)?;
+                let (gemm, grads) = memory.product(call)?;
+                kernels.gemm_update(&gemm, update, grads, Gradient::Discard, workspace, team)?;
+            } else {
+                let parameters = &network.parameters;
+                let mut memory = Memory {
+                    input,
+                    parameters,
+                    gradients,
+                    arena,
+                };
+                memory.run(call, kernels, workspace, team)?;
+            }
+        }
+        for range in &self.plans[number].unfused {
+            let gradients = &self.gradients[range.clone()];
+            state.on_range(
+                kernels,
+                gradients,
+                &mut network.parameters,
+                range.clone(),
+                team,
+            )?;
+        }
+        Ok(())
+    }
+
+    /// The plan whose values are to be used up by a backward pass over `input`.
+    fn take_current(&mut self, input: MatRef<'_>) -> Result<usize, MlpError> {
         let plan = self.current_plan()?;
         if plan.batch != input.rows() {
             return Err(MlpError::Shape {
@@ -156,30 +237,22 @@ impl Engine {
                 got: format!("{} rows", input.rows()),
             });
         }
-        let number = self.current.take();
-        let mut memory = Memory {
-            input,
-            parameters: &network.parameters,
-            gradients: &mut self.gradients,
-            arena: &mut self.arena,
-        };
-        for call in number
-            .iter()
-            .flat_map(|&number| &self.plans[number].backward)
-        {
-            memory.run(call, network.kernels, &mut self.workspace, team)?;
-        }
-        Ok(())
+        self.has_gradients = false;
+        self.current.take().ok_or_else(no_forward_pass)
     }
 
     fn current_plan(&self) -> Result<&Plan, MlpError> {
         self.current
             .map(|number| &self.plans[number])
-            .ok_or_else(|| MlpError::Shape {
-                what: "backward pass",
-                expected: "a forward pass before it".into(),
-                got: "none since the last backward pass".into(),
-            })
+            .ok_or_else(no_forward_pass)
+    }
+}
+
+fn no_forward_pass() -> MlpError {
+    MlpError::Shape {
+        what: "backward pass",
+        expected: "a forward pass before it".into(),
+        got: "none since the last backward pass".into(),
     }
 }
 
@@ -248,42 +321,8 @@ impl Memory<'_> {
         team: &Team,
     ) -> Result<(), KernelError> {
         match *call {
-            Call::Gemm {
-                product,
-                a,
-                b,
-                c,
-                fused,
-                ..
-            } => {
-                let (input, parameters) = (self.input, self.parameters);
-                let (arena, c) = self.split(&c)?;
-                let read = |source: &Source| match source {
-                    Source::Input => Ok(input),
-                    Source::Parameters(region) => matrix(parameters, region),
-                    Source::Arena(region) => matrix_of(arena.read(region), region),
-                };
-                let (a, b) = (read(&a)?, read(&b)?);
-                let (a, b) = match product {
-                    Product::Forward => (a, b.t()),
-                    Product::DataGradient => (a, b),
-                    Product::WeightGradient => (a.t(), b),
-                };
-                let epilogue = match &fused {
-                    Fused::Store => Epilogue::Store,
-                    Fused::Activate { bias, activation } => Epilogue::Activate {
-                        bias: Some(&parameters[bias.range()]),
-                        activation: *activation,
-                    },
-                    Fused::Derivative { activation, output } => Epilogue::Derivative {
-                        activation: *activation,
-                        output: matrix_of(arena.read(output), output)?,
-                    },
-                };
-                let gemm = Gemm {
-                    epilogue,
-                    ..Gemm::new(a, b)
-                };
+            Call::Gemm { .. } => {
+                let (gemm, c) = self.product(call)?;
                 kernels.gemm(&gemm, c, workspace, team)
             }
             Call::Activation { activation, x, y } => {
@@ -304,6 +343,52 @@ impl Memory<'_> {
                 kernels.column_sums(x, 1.0, &mut self.gradients[sums.range()])
             }
         }
+    }
+
+    /// The operands of a product, and the matrix that it writes.
+    fn product(&mut self, call: &Call) -> Result<(Gemm<'_>, MatMut<'_>), KernelError> {
+        let &Call::Gemm {
+            product,
+            a,
+            b,
+            c,
+            fused,
+            ..
+        } = call
+        else {
+            unreachable!("only products are asked for their operands");
+        };
+        let (input, parameters) = (self.input, self.parameters);
+        let (arena, c) = self.split(&c)?;
+        let read = |source: &Source| match source {
+            Source::Input => Ok(input),
+            Source::Parameters(region) => matrix(parameters, region),
+            Source::Arena(region) => matrix_of(arena.read(region), region),
+        };
+        let (a, b) = (read(&a)?, read(&b)?);
+        let (a, b) = match product {
+            Product::Forward => (a, b.t()),
+            Product::DataGradient => (a, b),
+            Product::WeightGradient => (a.t(), b),
+        };
+        let epilogue = match &fused {
+            Fused::Store | Fused::Step => Epilogue::Store,
+            Fused::Activate { bias, activation } => Epilogue::Activate {
+                bias: Some(&parameters[bias.range()]),
+                activation: *activation,
+            },
+            Fused::Derivative { activation, output } => Epilogue::Derivative {
+                activation: *activation,
+                output: matrix_of(arena.read(output), output)?,
+            },
+        };
+        Ok((
+            Gemm {
+                epilogue,
+                ..Gemm::new(a, b)
+            },
+            c,
+        ))
     }
 
     /// What a call writes, as a matrix; and what of the arena it can read meanwhile.

@@ -186,7 +186,7 @@ impl Training<'_, '_> {
                 let targets = targets_of(self.data.targets(), &rows);
                 (rows_of(self.data.inputs(), &rows), targets)
             };
-            let loss = match self.trainer.gradients_of_finite(inputs, targets, team) {
+            let loss = match self.trainer.loss_of_finite(inputs, targets, team) {
                 Ok(loss) => loss,
                 Err(MlpError::NonFiniteLoss { .. }) => return Ok(None),
                 Err(error) => return Err(error),
@@ -195,7 +195,7 @@ impl Training<'_, '_> {
                 let parameters = &self.trainer.network().network.parameters;
                 self.good.copy_from_slice(parameters);
             }
-            self.trainer.update(team)?;
+            self.trainer.descend(inputs, team)?;
             sum += f64::from(loss) * rows.len() as f64;
         }
         let mlp = self.trainer.network_mut();

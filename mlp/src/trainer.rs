@@ -16,8 +16,8 @@ use crate::run::Engine;
 /// batch of its size has been seen; up to eight batch sizes are remembered. Parameters and the state
 /// of the optimiser stay in the network, so nothing is lost when the trainer goes.
 ///
-/// Made by [`Mlp::trainer`]. A step is [`Trainer::gradients_of`] and [`Trainer::update`];
-/// [`Trainer::forward`] and [`Trainer::backward`] take the first apart for a loss of one's own.
+/// Made by [`Mlp::trainer`]. [`Trainer::step`] is [`Trainer::gradients_of`] and
+/// [`Trainer::update`] in one; [`Trainer::forward`] and [`Trainer::backward`] take the first apart for a loss of one's own.
 ///
 /// ```
 /// use mlp::{MatRef, Mlp, Sgd, Targets, Team};
@@ -62,8 +62,15 @@ impl<'n> Trainer<'n> {
 
     /// One step: gradients, then update. Returns the loss before the update.
     ///
+    /// The gradients of large layers are used where they are made: [`Trainer::gradients`] is `None`
+    /// afterwards. The parameters have the bits that [`Trainer::gradients_of`] and
+    /// [`Trainer::update`] would give them.
+    ///
     /// # Shapes
     /// x: batch x inputs; targets: a label, or a row of outputs, for each row of x
+    ///
+    /// # Complexity
+    /// As [`Trainer::gradients_of`]; parameters and state are read and written once.
     ///
     /// # Errors
     /// As [`Trainer::gradients_of`]; the parameters are then as they were.
@@ -73,8 +80,11 @@ impl<'n> Trainer<'n> {
         targets: Targets<'_>,
         team: &Team,
     ) -> Result<f32, MlpError> {
-        let loss = self.gradients_of(x, targets, team)?;
-        self.update(team)?;
+        let x = x.into();
+        self.mlp.network.check_batch(x)?;
+        check_matrix("inputs", x)?;
+        let loss = self.loss_of_finite(x, targets, team)?;
+        self.descend(x, team)?;
         Ok(loss)
     }
 
@@ -97,11 +107,16 @@ impl<'n> Trainer<'n> {
         let x = x.into();
         self.mlp.network.check_batch(x)?;
         check_matrix("inputs", x)?;
-        self.gradients_of_finite(x, targets, team)
+        let loss = self.loss_of_finite(x, targets, team)?;
+        self.engine.backward(&self.mlp.network, x, team)?;
+        Ok(loss)
     }
 
-    /// As [`Trainer::gradients_of`], of inputs that are known to be finite.
-    pub(crate) fn gradients_of_finite(
+    /// The forward pass and the loss, of inputs that are known to be finite.
+    ///
+    /// # Errors
+    /// As [`Trainer::gradients_of`].
+    pub(crate) fn loss_of_finite(
         &mut self,
         x: MatRef<'_>,
         targets: Targets<'_>,
@@ -117,8 +132,14 @@ impl<'n> Trainer<'n> {
             let step = self.mlp.progress.state.step + 1;
             return Err(MlpError::NonFiniteLoss { step, loss });
         }
-        self.engine.backward(network, x, team)?;
         Ok(loss)
+    }
+
+    /// The backward pass and the update, after [`Trainer::loss_of_finite`] of the same inputs.
+    pub(crate) fn descend(&mut self, x: MatRef<'_>, team: &Team) -> Result<(), MlpError> {
+        let Mlp { network, progress } = &mut *self.mlp;
+        self.engine
+            .backward_and_step(network, &mut progress.state, x, team)
     }
 
     /// The forward pass alone: the outputs of the last layer, batch x outputs.
@@ -160,24 +181,27 @@ impl<'n> Trainer<'n> {
         self.engine.backward(&self.mlp.network, x, team)
     }
 
-    /// The gradients of the last backward pass, in the order of [`Mlp::parameters`]; zeros before
-    /// the first.
-    pub fn gradients(&self) -> &[f32] {
+    /// The gradients of the last backward pass, in the order of [`Mlp::parameters`]; `None` before
+    /// the first, and after [`Trainer::step`], which does not keep them.
+    pub fn gradients(&self) -> Option<&[f32]> {
         self.engine.gradients()
     }
 
     /// Lets the optimiser change the parameters by the gradients of the last backward pass.
     ///
     /// # Errors
-    /// None that a trainer could cause; the kernels check lengths again.
+    /// [`MlpError::Shape`] if there are none, see [`Trainer::gradients`].
     pub fn update(&mut self, team: &Team) -> Result<(), MlpError> {
         let Mlp { network, progress } = &mut *self.mlp;
-        progress.state.update(
-            network.kernels,
-            self.engine.gradients(),
-            &mut network.parameters,
-            team,
-        )?;
+        let gradients = self.engine.gradients().ok_or_else(|| MlpError::Shape {
+            what: "update",
+            expected: "gradients of a backward pass".into(),
+            got: "none that were kept".into(),
+        })?;
+        let parameters = &mut network.parameters;
+        progress
+            .state
+            .update(network.kernels, gradients, parameters, team)?;
         Ok(())
     }
 

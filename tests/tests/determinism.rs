@@ -1,7 +1,7 @@
 //! The same bits: again, for any number of threads, and in a process where other work goes on.
 
 use kernels::{Isa, Kernels};
-use mlp::{Adam, Dataset, Mlp, Sgd, Targets, TrainConfig, with_team};
+use mlp::{Adam, Dataset, Mlp, Optimizer, Sgd, Targets, Team, TrainConfig, with_team};
 use tests::cases::check_each;
 use tests::values::Values;
 
@@ -116,4 +116,62 @@ fn the_same_question_has_the_same_answer() {
         }
         Ok(())
     });
+}
+
+/// A step uses the gradients of large layers where they are made, some of them while the gradient
+/// that flows on is computed from the same weights.
+#[test]
+fn a_step_in_one_has_the_bits_of_gradients_and_update() {
+    let data = data();
+    let (x, labels) = (data.inputs(), data.labels().expect("classes"));
+    let optimizers: [Optimizer; 4] = [
+        Sgd::new(0.1).into(),
+        Sgd::new(0.1).weight_decay(0.01).into(),
+        Sgd::new(0.1).momentum(0.9).nesterov().into(),
+        Adam::new(0.003).into(),
+    ];
+    let run = |isa, optimizer, threads, in_one: bool| {
+        let mut network = network(isa, 5);
+        let mut trainer = network.trainer(optimizer).expect("good settings");
+        with_team(threads, |team| {
+            for rows in [SAMPLES, 1, 37, 128] {
+                let targets = Targets::Classes(&labels[..rows]);
+                let batch = x.part(0..rows, 0..FEATURES);
+                if in_one {
+                    trainer.step(batch, targets, team).expect("a good batch");
+                    assert!(trainer.gradients().is_none(), "the gradients were used up");
+                } else {
+                    trainer
+                        .gradients_of(batch, targets, team)
+                        .expect("a good batch");
+                    trainer.update(team).expect("gradients were kept");
+                }
+            }
+        });
+        bits(network.parameters())
+    };
+    check_each(isas(), |&isa| {
+        for optimizer in optimizers {
+            let expected = run(isa, optimizer, 1, false);
+            for threads in [1, 2, 3] {
+                if run(isa, optimizer, threads, true) != expected {
+                    return Err(format!("{optimizer:?}: other bits on {threads} threads"));
+                }
+            }
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn an_update_without_gradients_is_refused() {
+    let mut network = network(Isa::Scalar, 6);
+    let mut trainer = network.trainer(Sgd::new(0.1)).expect("good settings");
+    let error = trainer
+        .update(&Team::solo())
+        .expect_err("nothing was computed");
+    assert!(
+        error.to_string().contains("gradients of a backward pass"),
+        "{error}"
+    );
 }

@@ -10,9 +10,9 @@
 //! with t the number of the step, counted from 1. D. P. Kingma and J. Ba, 2015, "Adam: a method for
 //! stochastic optimization", algorithm 1.
 
-use kernels::{AdamRule, KernelError, Kernels};
+use kernels::{AdamRule, KernelError, Kernels, MatMut, Update};
 
-use super::{Chunk, check_not_negative, check_share};
+use super::{Chunk, MAX_SLOTS, check_not_negative, check_share};
 use crate::error::MlpError;
 
 /// Adam: steps of about `learning_rate` in each parameter, whatever the scale of its gradient.
@@ -99,5 +99,28 @@ impl Adam {
             second_moment,
             chunk.parameters,
         )
+    }
+
+    /// Update number `step`, counted from 1, of one matrix of parameters.
+    pub(super) fn on_matrix<'a>(
+        &self,
+        step: u64,
+        params: MatMut<'a>,
+        slots: [Option<MatMut<'a>>; MAX_SLOTS],
+    ) -> Result<Update<'a>, KernelError> {
+        let [Some(first_moment), Some(second_moment)] = slots else {
+            return Err(KernelError::Shape {
+                op: "adam_update",
+                expected: "two moments for each parameter".into(),
+                got: "fewer".into(),
+            });
+        };
+        let rule = AdamRule { step, ..self.rule };
+        Ok(Update::Adam {
+            rule,
+            first_moment,
+            second_moment,
+            params,
+        })
     }
 }

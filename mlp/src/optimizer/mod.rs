@@ -6,9 +6,10 @@
 mod adam;
 mod sgd;
 
+use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
-use kernels::{KernelError, Kernels, Team};
+use kernels::{KernelError, Kernels, MatMut, Team, Update};
 
 pub use adam::Adam;
 pub use sgd::Sgd;
@@ -125,10 +126,7 @@ impl State {
         }
     }
 
-    /// One update of all parameters.
-    ///
-    /// An element's new value depends on that element alone, so the division into chunks changes
-    /// nothing. Allocates nothing.
+    /// One update of all parameters. Allocates nothing.
     pub(crate) fn update(
         &mut self,
         kernels: &Kernels,
@@ -136,8 +134,53 @@ impl State {
         parameters: &mut [f32],
         team: &Team,
     ) -> Result<(), KernelError> {
+        self.begin_step();
+        let all = 0..parameters.len();
+        self.on_range(kernels, gradients, parameters, all, team)
+    }
+
+    /// Begins an update that is made part by part: each parameter by one call of
+    /// [`State::on_matrix`] or [`State::on_range`].
+    pub(crate) fn begin_step(&mut self) {
         self.step += 1;
+    }
+
+    /// The part of the update that belongs to the matrix of `cols` columns in a range of the
+    /// parameters, to be made by the product that computes its gradient.
+    pub(crate) fn on_matrix<'a>(
+        &'a mut self,
+        parameters: &'a mut [f32],
+        range: Range<usize>,
+        cols: usize,
+    ) -> Result<Update<'a>, KernelError> {
+        let rows = range.len() / cols;
+        let matrix = |data: &'a mut [f32]| MatMut::from_row_major(data, rows, cols);
+        let params = matrix(&mut parameters[range.clone()])?;
+        let [first, second] = self.slots.each_mut().map(|slot| match slot.is_empty() {
+            true => None,
+            false => Some(matrix(&mut slot[range.clone()])),
+        });
+        let slots = [first.transpose()?, second.transpose()?];
+        match &self.optimizer {
+            Optimizer::Sgd(sgd) => Ok(sgd.on_matrix(params, slots)),
+            Optimizer::Adam(adam) => adam.on_matrix(self.step, params, slots),
+        }
+    }
+
+    /// The part of the update that belongs to a range of the parameters, whose gradients are given.
+    ///
+    /// An element's new value depends on that element alone, so the division into chunks changes
+    /// nothing.
+    pub(crate) fn on_range(
+        &mut self,
+        kernels: &Kernels,
+        gradients: &[f32],
+        parameters: &mut [f32],
+        range: Range<usize>,
+        team: &Team,
+    ) -> Result<(), KernelError> {
         let (optimizer, step) = (self.optimizer, self.step);
+        let parameters = &mut parameters[range.clone()];
         let chunk = parameters
             .len()
             .div_ceil(MAX_CHUNKS)
@@ -147,7 +190,10 @@ impl State {
 
         let mut gradients = gradients.chunks(chunk);
         let mut parameters = parameters.chunks_mut(chunk);
-        let mut slots = self.slots.each_mut().map(|slot| slot.chunks_mut(chunk));
+        let mut slots = self.slots.each_mut().map(|slot| {
+            let part = if slot.is_empty() { 0..0 } else { range.clone() };
+            slot[part].chunks_mut(chunk)
+        });
         let cells: [Mutex<Option<Chunk<'_>>>; MAX_CHUNKS] = std::array::from_fn(|_| {
             let slots = slots.each_mut().map(|slot| slot.next().unwrap_or_default());
             let chunk = gradients.next().zip(parameters.next());

@@ -10,9 +10,9 @@
 //! Without momentum `v = g`, and nothing is kept. I. Sutskever et al., 2013, "On the importance of
 //! initialization and momentum in deep learning"; there the learning rate is part of `v`.
 
-use kernels::{KernelError, Kernels, SgdRule};
+use kernels::{KernelError, Kernels, MatMut, SgdRule, Update};
 
-use super::{Chunk, check_not_negative, check_share};
+use super::{Chunk, MAX_SLOTS, check_not_negative, check_share};
 use crate::error::MlpError;
 
 /// Stochastic gradient descent: `w <- w - learning_rate v`, with `v` the gradient, or its running
@@ -82,5 +82,18 @@ impl Sgd {
     pub(super) fn update(&self, kernels: &Kernels, chunk: Chunk<'_>) -> Result<(), KernelError> {
         let [velocity, _] = chunk.slots;
         kernels.sgd_update(self.rule, chunk.gradients, velocity, chunk.parameters)
+    }
+
+    /// The update of one matrix of parameters.
+    pub(super) fn on_matrix<'a>(
+        &self,
+        params: MatMut<'a>,
+        [velocity, _]: [Option<MatMut<'a>>; MAX_SLOTS],
+    ) -> Update<'a> {
+        Update::Sgd {
+            rule: self.rule,
+            velocity,
+            params,
+        }
     }
 }

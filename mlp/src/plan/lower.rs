@@ -1,9 +1,11 @@
 //! From nodes to calls: what is fused, when a value lives, where it lies.
 
+use std::ops::Range;
+
 use super::arena::{self, Lifetime};
 use super::{Call, Fused, Plan, Product, Region, Sink, Source};
 use crate::graph::{Graph, NodeId, Op};
-use crate::params::{LINE, ParamId};
+use crate::params::{LINE, ParamId, Parameter};
 
 /// Which passes a plan is made for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,7 +35,9 @@ pub(crate) fn lower(graph: &Graph, batch: usize, passes: Passes) -> Plan {
     let lowering = Lowering::new(graph, &nodes, batch);
     let (mut forward, mut backward) = (Vec::new(), Vec::new());
     let mut output_gradient = None;
-    for &id in &nodes {
+    let mut order = nodes;
+    order.sort_by_key(|&id| lowering.turn(id));
+    for &id in &order {
         if let Op::OutputGradient { .. } = graph.node(id).op {
             output_gradient = Some(lowering.value(id));
         }
@@ -50,7 +54,30 @@ pub(crate) fn lower(graph: &Graph, batch: usize, passes: Passes) -> Plan {
         outputs: lowering.value(graph.outputs()),
         output_gradient,
         arena_len: lowering.arena_len,
+        unfused: unfused(graph),
     }
+}
+
+/// Weights from which on the step is fused into their gradient: smaller gradients are in the cache
+/// until the end of the backward pass, and one step on all of them costs fewer calls.
+const STEP_WEIGHTS: usize = 1 << 14;
+
+/// Whether the step on a parameter is fused into its gradient.
+fn step_is_fused(parameter: &Parameter) -> bool {
+    parameter.rows > 1 && parameter.range().len() >= STEP_WEIGHTS
+}
+
+/// The parameters whose step is not fused; neighbours are one range.
+fn unfused(graph: &Graph) -> Vec<Range<usize>> {
+    let mut ranges: Vec<Range<usize>> = Vec::new();
+    for parameter in graph.parameters().iter().filter(|p| !step_is_fused(p)) {
+        let range = parameter.range();
+        match ranges.last_mut() {
+            Some(last) if last.end == range.start => last.end = range.end,
+            _ => ranges.push(range),
+        }
+    }
+    ranges
 }
 
 struct Lowering<'g> {
@@ -58,6 +85,8 @@ struct Lowering<'g> {
     batch: usize,
     /// For each node, whether its one reader computes it on the way.
     fused: Vec<bool>,
+    /// For each node, the position among the nodes at which it is computed.
+    positions: Vec<usize>,
     /// For each node that has a place in the arena, where it is.
     offsets: Vec<Option<usize>>,
     arena_len: usize,
@@ -65,10 +94,12 @@ struct Lowering<'g> {
 
 impl<'g> Lowering<'g> {
     fn new(graph: &'g Graph, nodes: &[NodeId], batch: usize) -> Self {
+        let fused = fused_nodes(graph, nodes);
         let mut lowering = Self {
             graph,
             batch,
-            fused: fused_nodes(graph, nodes),
+            positions: positions(graph, nodes, &fused),
+            fused,
             offsets: vec![None; nodes.len()],
             arena_len: 0,
         };
@@ -81,13 +112,8 @@ impl<'g> Lowering<'g> {
         let mut dies: Vec<usize> = (0..nodes.len()).collect();
         for &id in nodes {
             for read in self.graph.node(id).op.operands() {
-                // What a fused node reads is read where its reader stands, which comes later.
-                let last = if self.fused[id.index()] {
-                    self.reader(id, nodes)
-                } else {
-                    id.index()
-                };
-                dies[read.index()] = dies[read.index()].max(last);
+                // What a node reads is read where it is computed, which may be later.
+                dies[read.index()] = dies[read.index()].max(self.positions[id.index()]);
             }
         }
         // Whoever runs the plan reads the outputs when the forward pass is over.
@@ -117,14 +143,10 @@ impl<'g> Lowering<'g> {
         self.arena_len = arena_len;
     }
 
-    /// The position of the one node that reads the fused node `id`.
-    fn reader(&self, id: NodeId, nodes: &[NodeId]) -> usize {
-        let reads = |node: &NodeId| self.graph.node(*node).op.operands().any(|x| x == id);
-        nodes
-            .iter()
-            .find(|node| reads(node))
-            .map_or(id, |n| *n)
-            .index()
+    /// When a node is computed; weight gradients after what else happens at their position.
+    fn turn(&self, id: NodeId) -> (usize, bool) {
+        let is_step = matches!(self.graph.node(id).op, Op::WeightGradient { .. });
+        (self.positions[id.index()], is_step)
     }
 
     /// The call that computes a node; none for the input, for what the loss writes, and for what is
@@ -165,7 +187,10 @@ impl<'g> Lowering<'g> {
                 a: self.source(dy),
                 b: self.source(x),
                 c: Sink::Gradients(self.parameter(weight)),
-                fused: Fused::Store,
+                fused: match step_is_fused(self.graph.parameters().get(weight)) {
+                    true => Fused::Step,
+                    false => Fused::Store,
+                },
                 k: self.batch,
             }),
             Op::BiasGradient { dy, bias } => Some(Call::ColumnSums {
@@ -237,6 +262,33 @@ impl<'g> Lowering<'g> {
             cols: parameter.cols,
         }
     }
+}
+
+/// Where each node is computed: a fused one where its reader stands; the gradient of a weight after
+/// the data gradient that reads this weight, since the step on the weight may follow it at once.
+fn positions(graph: &Graph, nodes: &[NodeId], fused: &[bool]) -> Vec<usize> {
+    let reads = |node: &NodeId, id: NodeId| graph.node(*node).op.operands().any(|x| x == id);
+    let mut positions: Vec<usize> = nodes
+        .iter()
+        .map(|&id| match nodes.iter().find(|node| reads(node, id)) {
+            Some(reader) if fused[id.index()] => reader.index(),
+            _ => id.index(),
+        })
+        .collect();
+    for &id in nodes {
+        let Op::LinearGradient { weight: read, .. } = graph.node(id).op else {
+            continue;
+        };
+        for &gradient in nodes {
+            if let Op::WeightGradient { weight, .. } = graph.node(gradient).op
+                && weight == read
+            {
+                let (at, after) = (gradient.index(), positions[id.index()]);
+                positions[at] = positions[at].max(after);
+            }
+        }
+    }
+    positions
 }
 
 /// Whether the one reader of a node can compute it on the way: an activation its linear node, the
