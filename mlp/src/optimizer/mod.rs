@@ -187,6 +187,21 @@ impl State {
             .next_multiple_of(LINE)
             .max(CHUNK);
         let chunks = parameters.len().div_ceil(chunk);
+        if chunks <= 1 {
+            let slots = self.slots.each_mut().map(|slot| match slot.is_empty() {
+                true => &mut [][..],
+                false => &mut slot[range.clone()],
+            });
+            return optimizer.update(
+                kernels,
+                step,
+                Chunk {
+                    gradients,
+                    slots,
+                    parameters,
+                },
+            );
+        }
 
         let mut gradients = gradients.chunks(chunk);
         let mut parameters = parameters.chunks_mut(chunk);

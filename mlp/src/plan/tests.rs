@@ -37,13 +37,35 @@ fn a_step_is_three_products_a_layer_but_two_for_the_first() {
             (Forward, 8, 32, 64),
             (Forward, 8, 16, 32),
             (Forward, 8, 10, 16),
-            (WeightGradient, 10, 16, 8),
             (DataGradient, 8, 16, 10),
-            (WeightGradient, 16, 32, 8),
+            (WeightGradient, 10, 16, 8),
             (DataGradient, 8, 32, 16),
+            (WeightGradient, 16, 32, 8),
             (WeightGradient, 32, 64, 8),
         ]
     );
+}
+
+#[test]
+fn large_weights_are_stepped_on_with_their_gradient() {
+    let builder = MlpBuilder::new(200).dense(100).relu().dense(170).relu();
+    let plan = plan(builder.dense(10), 8, Passes::Both);
+    let steps: Vec<usize> = plan
+        .calls()
+        .filter_map(|call| match call {
+            Call::Gemm {
+                c,
+                fused: Fused::Step,
+                ..
+            } => Some(c.region().len()),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(steps, [100 * 170, 200 * 100]);
+    // The biases, and with the second one the small weight that follows it.
+    let second = 200 * 100 + 100 + 100 * 170;
+    let rest = [20_000..20_100, second..second + 170 + 170 * 10 + 10];
+    assert_eq!(plan.unfused, rest);
 }
 
 #[test]
