@@ -28,7 +28,7 @@ pub use cpu::{Cache, Caches, CpuInfo};
 pub use dispatch::Kernels;
 pub use epilogue::Epilogue;
 pub use error::KernelError;
-pub use gemm::{Gemm, Gradient, PackedB, Right, Update, Workspace};
+pub use gemm::{Gemm, GemmTask, Gradient, PackedB, Right, Update, Workspace};
 pub use isa::{Isa, ParseIsaError};
 pub use loss::Targets;
 pub use team::{Team, TeamOptions, with_team};

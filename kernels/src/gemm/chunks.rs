@@ -50,6 +50,11 @@ impl Chunks {
         }
     }
 
+    /// Whether so many multiply-adds are worth more than one thread.
+    pub(super) fn worth_sharing(work: usize) -> bool {
+        work / CHUNK_WORK > 1
+    }
+
     pub(super) fn count(&self) -> usize {
         self.down * self.across
     }

@@ -2,6 +2,7 @@
 
 use super::finish::{FinishArgs, FinishFn};
 use super::macrokernel::{Finish, FinishedTile};
+use super::plan::compute;
 use super::prepack::Right;
 use super::product::{Factor, Product};
 use super::workspace::Workspace;
@@ -69,31 +70,37 @@ impl Kernels {
         workspace: &mut Workspace,
         team: &Team,
     ) -> Result<(), KernelError> {
-        let (m, n) = (c.rows(), c.cols());
-        let (product, finish) = self.product("gemm", gemm, (m, n))?;
-        product.compute(c, finish, workspace, team);
+        self.check_product("gemm", gemm, (c.rows(), c.cols()))?;
+        let (product, finish) = self.product(gemm);
+        compute(product, c, finish, workspace, team);
         Ok(())
     }
 
-    /// A product and its epilogue, if they fit a C of `shape`; `op` is what was asked for.
-    pub(super) fn product<'a>(
+    /// Whether a product and its epilogue fit a C of `shape`, and these kernels; `op` is what was
+    /// asked for.
+    pub(super) fn check_product(
         &self,
         op: &'static str,
-        gemm: &Gemm<'a>,
+        gemm: &Gemm<'_>,
         shape: (usize, usize),
-    ) -> Result<(Product<'a, f32>, FinishF32<'a>), KernelError> {
+    ) -> Result<(), KernelError> {
         check_shapes(op, gemm.a, (gemm.b.rows(), gemm.b.cols()), shape)?;
         check_epilogue(op, &gemm.epilogue, shape)?;
+        match gemm.b {
+            Right::Packed(packed) if packed.isa() != self.isa() => Err(KernelError::shape(
+                op,
+                format!("a B packed for {}", self.isa()),
+                format!("one packed for {}", packed.isa()),
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// A product that was checked, and its epilogue.
+    pub(super) fn product<'a>(&self, gemm: &Gemm<'a>) -> (Product<'a, f32>, FinishF32<'a>) {
         let b = match gemm.b {
             Right::View(view) => Factor::View(view),
-            Right::Packed(packed) if packed.isa() == self.isa() => Factor::Packed(packed.panels()),
-            Right::Packed(packed) => {
-                return Err(KernelError::shape(
-                    op,
-                    format!("a B packed for {}", self.isa()),
-                    format!("one packed for {}", packed.isa()),
-                ));
-            }
+            Right::Packed(packed) => Factor::Packed(packed.panels()),
         };
         let product = Product {
             kit: &self.gemm.f32,
@@ -106,7 +113,7 @@ impl Kernels {
             epilogue: gemm.epilogue,
             apply: self.gemm.finish,
         };
-        Ok((product, finish))
+        (product, finish)
     }
 
     /// `C <- alpha A B + beta C` in f64; shapes, cost and errors as for [`Kernels::gemm`].
@@ -128,14 +135,14 @@ impl Kernels {
         team: &Team,
     ) -> Result<(), KernelError> {
         check_shapes("gemm_f64", a, (b.rows(), b.cols()), (c.rows(), c.cols()))?;
-        Product {
+        let product = Product {
             kit: &self.gemm.f64,
             alpha,
             a,
             b: Factor::View(b),
             beta,
-        }
-        .compute(c, Plain, workspace, team);
+        };
+        compute(product, c, Plain, workspace, team);
         Ok(())
     }
 }

@@ -14,6 +14,7 @@
 //! panels are, follows from the shape, the strides and the instruction set (`blocking`). A few rows against
 //! a B stored by columns are dot products instead (`dot`).
 
+mod batch;
 mod blocking;
 mod chunks;
 mod dot;
@@ -23,6 +24,7 @@ mod macrokernel;
 mod microkernel;
 mod pack;
 mod panels;
+mod plan;
 mod prepack;
 mod product;
 mod step;
@@ -31,6 +33,7 @@ mod update;
 mod vector;
 mod workspace;
 
+pub use batch::GemmTask;
 pub use driver::Gemm;
 pub use prepack::{PackedB, Right};
 pub(crate) use tables::GemmKernels;

@@ -8,6 +8,7 @@
 
 use super::driver::{FinishF32, Gemm};
 use super::macrokernel::{Finish, FinishedTile};
+use super::plan::compute;
 use super::step::{Place, Step, StepArgs, StepFn};
 use super::workspace::Workspace;
 use crate::dispatch::Kernels;
@@ -82,14 +83,15 @@ impl Kernels {
         team: &Team,
     ) -> Result<(), KernelError> {
         let (m, n) = (grads.rows(), grads.cols());
-        let (product, first) = self.product(OP, gemm, (m, n))?;
+        self.check_product(OP, gemm, (m, n))?;
+        let (product, first) = self.product(gemm);
         let finish = FinishWithStep {
             first,
             step: step_of(update, (m, n))?,
             apply: self.gemm.step,
             discard: gradient == Gradient::Discard && gemm.beta == 0.0,
         };
-        product.compute(grads, finish, workspace, team);
+        compute(product, grads, finish, workspace, team);
         Ok(())
     }
 }

@@ -50,6 +50,8 @@ const KERNELS: &[(&str, u8)] = &[
     ("dispatch", 4),
     ("gemm/macrokernel", 5),
     ("gemm/workspace", 5),
+    ("gemm/batch", 5),
+    ("gemm/plan", 5),
     ("gemm/product", 5),
     ("gemm/driver", 5),
     ("gemm/panels", 5),
@@ -104,6 +106,7 @@ const MLP: &[(&str, u8)] = &[
 /// The files that may hold the word `unsafe`, tests and benchmarks included.
 const UNSAFE: &[&str] = &[
     "kernels/src/dispatch.rs",
+    "kernels/src/gemm/batch.rs",
     "kernels/src/gemm/dot.rs",
     "kernels/src/gemm/driver.rs",
     "kernels/src/gemm/finish.rs",
@@ -111,6 +114,7 @@ const UNSAFE: &[&str] = &[
     "kernels/src/gemm/microkernel.rs",
     "kernels/src/gemm/pack.rs",
     "kernels/src/gemm/panels.rs",
+    "kernels/src/gemm/plan.rs",
     "kernels/src/gemm/prepack.rs",
     "kernels/src/gemm/product.rs",
     "kernels/src/gemm/step.rs",

@@ -248,13 +248,7 @@ pub(crate) fn check_by(
     let mut workspaces: Vec<_> = all.iter().map(|_| Workspace::new()).collect();
     check_each(cases, |case| {
         let operands = case.operands();
-        let product = gemm(
-            f64::from(case.alpha),
-            &exact(&operands.a),
-            &exact(&operands.b),
-            f64::from(case.beta),
-            &exact(&operands.old),
-        );
+        let product = reference(case, &operands);
         for (kernels, workspace) in all.iter().zip(&mut workspaces) {
             compute(case, &operands, kernels, workspace)
                 .and_then(|c| compare(case, &operands, &product, &c))
@@ -262,4 +256,20 @@ pub(crate) fn check_by(
         }
         Ok(())
     });
+}
+
+/// The product of the reference, before the epilogue.
+fn reference(case: &Case, operands: &Operands) -> Product {
+    gemm(
+        f64::from(case.alpha),
+        &exact(&operands.a),
+        &exact(&operands.b),
+        f64::from(case.beta),
+        &exact(&operands.old),
+    )
+}
+
+/// Holds one C against the reference.
+pub(crate) fn agrees(case: &Case, operands: &Operands, c: &Guarded) -> Result<(), String> {
+    compare(case, operands, &reference(case, operands), c)
 }

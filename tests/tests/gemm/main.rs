@@ -1,5 +1,6 @@
 //! GEMM of every instruction set against three loops in f64.
 
+mod batch;
 mod case;
 mod double;
 mod epilogues;

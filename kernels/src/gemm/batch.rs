@@ -1,0 +1,92 @@
+//! Independent products as one phase of a team: threads that are done with one go on with the next.
+
+use super::chunks::Chunks;
+use super::driver::{FinishF32, Gemm};
+use super::plan::Plan;
+use super::product::Output;
+use super::workspace::{Slots, Workspace};
+use crate::dispatch::Kernels;
+use crate::error::KernelError;
+use crate::team::Team;
+use crate::view::MatMut;
+
+/// One product of a batch, and where its result goes.
+#[derive(Debug)]
+pub struct GemmTask<'a> {
+    /// The operands.
+    pub gemm: Gemm<'a>,
+    /// `m x n`
+    pub c: MatMut<'a>,
+}
+
+impl<'a> GemmTask<'a> {
+    /// `C <- A B` or whatever `gemm` says.
+    pub fn new(gemm: Gemm<'a>, c: MatMut<'a>) -> Self {
+        Self { gemm, c }
+    }
+
+    /// How it is computed by up to `threads` members; the shapes have been checked.
+    fn plan(&self, kernels: &Kernels, threads: usize) -> Option<Plan<'a, f32, FinishF32<'a>>> {
+        let (product, finish) = kernels.product(&self.gemm);
+        Plan::new(product, Output::of(&self.c), finish, threads)
+    }
+}
+
+impl Kernels {
+    /// [`Kernels::gemm`] for each of several independent products, of any shapes, as one phase of the
+    /// team.
+    ///
+    /// # Complexity
+    /// That of the products; one phase instead of one for each. No allocation once `workspace` has
+    /// seen the shapes.
+    ///
+    /// # Numerics
+    /// Each result has the bits that it has alone.
+    ///
+    /// # Errors
+    /// [`KernelError::Shape`] if the shapes of a product do not fit; no C is then changed.
+    pub fn gemm_batch(
+        &self,
+        tasks: &mut [GemmTask<'_>],
+        workspace: &mut Workspace,
+        team: &Team,
+    ) -> Result<(), KernelError> {
+        for task in &*tasks {
+            let shape = (task.c.rows(), task.c.cols());
+            self.check_product("gemm_batch", &task.gemm, shape)?;
+        }
+        let work = tasks.iter().map(|task| {
+            let (m, n, k) = (task.c.rows(), task.c.cols(), task.gemm.a.cols());
+            m.saturating_mul(n).saturating_mul(k)
+        });
+        let shared = Chunks::worth_sharing(work.fold(0, usize::saturating_add));
+        let threads = if shared { team.threads() } else { 1 };
+        let (mut parts, mut bytes) = (0, 0);
+        for plan in tasks.iter().filter_map(|task| task.plan(self, threads)) {
+            parts = plan.parts().max(parts);
+            bytes = plan.bytes().max(bytes);
+        }
+        workspace.grow(threads, bytes);
+        let slots = workspace.slots();
+        let tasks = &*tasks;
+        // Each part makes the plan of its product again: that is cheaper than to keep them all.
+        let run = |part: usize, slot: usize| {
+            let plan = tasks[part / parts].plan(self, threads);
+            if let Some(plan) = plan.filter(|plan| part % parts < plan.parts()) {
+                // SAFETY: each C is borrowed mutably until the phase is over, and each part of it is
+                // run once; `grow` made a slot of the largest size for each member that takes part,
+                // and no slot is used by two at a time.
+                unsafe { plan.run(part % parts, Slots::get(slots, slot)) };
+            }
+        };
+        let count = tasks.len() * parts;
+        if threads > 1 {
+            team.run(count, &run);
+        } else {
+            for part in 0..count {
+                run(part, 0);
+            }
+        }
+        Ok(())
+    }
+}
