@@ -102,25 +102,36 @@ fn a_warm_gemm_allocates_nothing() {
 #[test]
 fn a_reserved_workspace_is_large_enough() {
     let _turn = alone();
-    let [m, n, k] = [64, 256, 784];
-    let (a, b) = (vec![1.0; m * k], vec![1.0; k * n]);
-    let a = MatRef::from_row_major(&a, m, k).expect("m k elements");
-    let b = MatRef::from_row_major(&b, n, k).expect("k n elements").t();
-    let mut c = vec![0.0; m * n];
-    for kernels in available() {
-        for threads in [1, 2] {
-            with_team(threads, |team| {
-                let first = least(|mark| {
-                    let mut workspace = Workspace::new();
-                    workspace.reserve(m, n, k, threads);
-                    let c = MatMut::from_row_major(&mut c, m, n).expect("m n elements");
-                    mark();
-                    let done = kernels.gemm(&Gemm::new(a, b), c, &mut workspace, team);
-                    mark();
-                    done.expect("the shapes fit");
-                });
-                assert_eq!(first, 0, "{}, {threads} threads", kernels.isa());
-            });
+    for [m, n, k] in [[64, 256, 784], [1, 71, 50], [300, 450, 513]] {
+        let (a, b) = (vec![1.0; m * k], vec![1.0; k * n]);
+        let mut c = vec![0.0; m * n];
+        // Row by row, and column by column.
+        let orders = |data, rows, cols| {
+            let whole = |r, c| MatRef::from_row_major(data, r, c).expect("all elements");
+            [whole(rows, cols), whole(cols, rows).t()]
+        };
+        let (a, b) = (orders(&a, m, k), orders(&b, k, n));
+        let strides = [(n as isize, 1), (1, m as isize)];
+        let calls = a.iter().flat_map(|&a| b.map(|b| Gemm::new(a, b)));
+        for gemm in calls {
+            for (row_stride, col_stride) in strides {
+                for (kernels, threads) in available().into_iter().flat_map(|k| [(k, 1), (k, 2)]) {
+                    let first = with_team(threads, |team| {
+                        least(|mark| {
+                            let mut workspace = Workspace::new();
+                            workspace.reserve(m, n, k, team.threads());
+                            let c = MatMut::with_strides(&mut c, 0, m, n, row_stride, col_stride)
+                                .expect("m n elements");
+                            mark();
+                            let done = kernels.gemm(&gemm, c, &mut workspace, team);
+                            mark();
+                            done.expect("the shapes fit");
+                        })
+                    });
+                    let isa = kernels.isa();
+                    assert_eq!(first, 0, "{isa}, {threads} threads, {gemm:?}");
+                }
+            }
         }
     }
 }
