@@ -106,9 +106,17 @@ impl Kernels {
 
     /// `y = softmax(x)` row by row: `y_ij = e^(x_ij) / sum_k e^(x_ik)`
     ///
-    /// No finite logits overflow, however far apart. A logit of -inf has probability 0; a row with
-    /// NaN or +inf, or of -inf alone, gives NaN. Any strides will do; rows whose elements lie
-    /// together are fast.
+    /// # Shapes
+    /// x and y: the same, any strides; rows whose elements lie together are fast.
+    ///
+    /// # Complexity
+    /// One exponential per element; rows of up to two registers are read once and written once.
+    ///
+    /// # Numerics
+    /// Relative error of a probability, in units of 2^-24: `|x_j - max| + 5 + t`,
+    /// `t <= 64 + n / (64 lanes) + log2(lanes)`; below 2^-126 it is 0. No finite logits overflow,
+    /// however far apart. A logit of -inf has probability 0; a row with NaN or +inf, or of -inf
+    /// alone, gives NaN.
     ///
     /// # Errors
     /// [`KernelError::Shape`] if the shapes differ.
@@ -124,9 +132,16 @@ impl Kernels {
 
     /// `y = ln softmax(x)` row by row: `y_ij = x_ij - ln sum_k e^(x_ik)`
     ///
-    /// No finite logits overflow, however far apart. A logit of -inf gives -inf; a row with
-    /// NaN or +inf, or of -inf alone, gives NaN. Any strides will do; rows whose elements lie
-    /// together are fast.
+    /// # Shapes
+    /// x and y: the same, any strides; rows whose elements lie together are fast.
+    ///
+    /// # Complexity
+    /// As [`Self::softmax`].
+    ///
+    /// # Numerics
+    /// The exponentials do not overflow. A logit of -inf gives -inf, and so does a finite one whose
+    /// distance to the largest is itself above [`f32::MAX`]; a row with NaN or +inf, or of -inf
+    /// alone, gives NaN.
     ///
     /// # Errors
     /// [`KernelError::Shape`] if the shapes differ.
@@ -214,6 +229,16 @@ impl Kernels {
     }
 
     /// `sums_j = scale * sum_i x_ij`
+    ///
+    /// # Shapes
+    /// x: rows x n, any strides; sums: n. Rows or columns whose elements lie together are fast.
+    ///
+    /// # Complexity
+    /// Each element is read once and added once; no allocation.
+    ///
+    /// # Numerics
+    /// In an order that depends on the shape, the strides and the instruction set alone;
+    /// `|error| <= (67 + (rows / 64)^2 2^-24) 2^-24 |scale| sum_i |x_ij|`.
     ///
     /// # Errors
     /// [`KernelError::Shape`] if `sums` is not as long as `x` is wide.

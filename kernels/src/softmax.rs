@@ -5,7 +5,8 @@
 //!
 //! `softmax_j = e_j / sum_k e_k`, `log_softmax_j = (x_j - max) - ln sum_k e_k`
 //!
-//! so finite logits never overflow, however far apart. A row of one or two registers stays in them
+//! so no exponential of finite logits overflows, however far apart they are; where `x_j - max` itself
+//! does, the probability is 0 and its logarithm -inf. A row of one or two registers stays in them
 //! from the only load to the only store; a longer one takes three passes, the second of which leaves
 //! e in the output. Rows whose elements do not lie together take the same passes one element at a
 //! time.

@@ -116,7 +116,8 @@ impl Kernels {
         (product, finish)
     }
 
-    /// `C <- alpha A B + beta C` in f64; shapes, cost and errors as for [`Kernels::gemm`].
+    /// `C <- alpha A B + beta C` in f64, without an epilogue; shapes and cost as for
+    /// [`Kernels::gemm`], and so are the numerics, with the roundings of f64.
     ///
     /// # Errors
     /// [`KernelError::Shape`] if the shapes do not fit; C is then untouched.
