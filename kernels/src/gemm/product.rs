@@ -159,8 +159,12 @@ impl<'a, T: Element> Product<'a, T> {
             unit: kit.lanes,
             len: out.cols,
         };
-        for jc in col_range.clone().step_by(blocking.col_panels) {
-            let cols = jc..(jc + blocking.col_panels).min(col_range.end);
+        // Not `step_by`, which divides: that shows in the smallest products.
+        let mut next_cols = col_range.start;
+        while next_cols < col_range.end {
+            let jc = next_cols;
+            next_cols = (jc + blocking.col_panels).min(col_range.end);
+            let cols = jc..next_cols;
             for pc in 0..blocking.depth.parts() {
                 let (p, depth) = (blocking.depth.start(pc), blocking.depth.len(pc));
                 let b_block = match self.b {
@@ -180,8 +184,11 @@ impl<'a, T: Element> Product<'a, T> {
                         }
                     }
                 };
-                for ic in row_range.clone().step_by(blocking.row_panels) {
-                    let rows = ic..(ic + blocking.row_panels).min(row_range.end);
+                let mut next_rows = row_range.start;
+                while next_rows < row_range.end {
+                    let ic = next_rows;
+                    next_rows = (ic + blocking.row_panels).min(row_range.end);
+                    let rows = ic..next_rows;
                     let mut a_block = Operand {
                         ptr: a.as_ptr().wrapping_offset(p as isize * a.col_stride()),
                         across: a.row_stride(),

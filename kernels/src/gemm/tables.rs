@@ -67,7 +67,7 @@ macro_rules! family {
 macro_rules! families_of_32 {
     ($level:ty, $elem:ty) => {
         &[
-            family!($level, $elem, 1: 1 2 3 4 5 6 7 8 9 10 11 12 13 14),
+            family!($level, $elem, 1: 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16),
             family!($level, $elem, 2: 1 2 3 4 5 6 7 8 9 10 11 12 13 14),
             family!($level, $elem, 3: 1 2 3 4 5 6 7 8),
             family!($level, $elem, 4: 1 2 3 4 5 6),
