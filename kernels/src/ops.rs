@@ -238,7 +238,7 @@ impl Kernels {
     ///
     /// # Numerics
     /// In an order that depends on the shape, the strides and the instruction set alone;
-    /// `|error| <= (67 + (rows / 64)^2 2^-24) 2^-24 |scale| sum_i |x_ij|`.
+    /// `|error| <= (66 + rows / 64) 2^-24 |scale| sum_i |x_ij|`.
     ///
     /// # Errors
     /// [`KernelError::Shape`] if `sums` is not as long as `x` is wide.

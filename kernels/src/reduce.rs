@@ -8,9 +8,8 @@
 //! `|error| <= (BLOCK / ACCUMULATORS + log2(ACCUMULATORS * lanes) + 1) eps sum_i |x_i|`
 //!
 //! with eps = 2^-24, at most 23 eps, for slices of any length. Column sums of rows that lie together
-//! add blocks of [`BLOCK`] rows one row after another, then the blocks, and what each of these
-//! additions lost beside them (Neumaier, 1974), all in f32:
-//! `(BLOCK + 2) eps + (rows / BLOCK)^2 eps^2`. Columns that lie together are summed as slices; any other layout
+//! add blocks of [`BLOCK`] rows one row after another, then the blocks, all in f32:
+//! `(BLOCK + rows / BLOCK) eps`. Columns that lie together are summed as slices; any other layout
 //! in f64, one element after another.
 
 use pulp::{Simd, WithSimd};
@@ -184,16 +183,6 @@ impl WithSimd for ColumnSums<'_> {
     }
 }
 
-/// `a + b` as rounded, and what the rounding took away (Knuth's TwoSum).
-#[inline(always)]
-fn two_sum<S: Simd>(s: S, a: S::f32s, b: S::f32s) -> (S::f32s, S::f32s) {
-    let sum = s.add_f32s(a, b);
-    let b_in_sum = s.sub_f32s(sum, a);
-    let a_in_sum = s.sub_f32s(sum, b_in_sum);
-    let error = s.add_f32s(s.sub_f32s(a, a_in_sum), s.sub_f32s(b, b_in_sum));
-    (sum, error)
-}
-
 /// Column sums of the `sums.len()` columns from `column` on, at most `REGISTERS` registers of them.
 #[inline(always)]
 fn strip_sums<S: Simd, const REGISTERS: usize>(
@@ -205,7 +194,7 @@ fn strip_sums<S: Simd, const REGISTERS: usize>(
 ) {
     let tail = Tail::of_row(s, sums.len());
     let zero = [s.splat_f32s(0.0); REGISTERS];
-    let (mut totals, mut lost) = (zero, zero);
+    let mut totals = zero;
     for first in (0..x.rows()).step_by(BLOCK) {
         let mut block = zero;
         for i in first..x.rows().min(first + BLOCK) {
@@ -216,16 +205,11 @@ fn strip_sums<S: Simd, const REGISTERS: usize>(
             }
         }
         for r in 0..REGISTERS {
-            let (total, error) = two_sum(s, totals[r], block[r]);
-            totals[r] = total;
-            lost[r] = s.add_f32s(lost[r], error);
+            totals[r] = s.add_f32s(totals[r], block[r]);
         }
     }
-    for (total, &lost) in totals.iter_mut().zip(&lost) {
-        // Of an infinite total there is no error; a total that is NaN stays it.
-        let known = s.equal_f32s(lost, lost);
-        let sum = s.select_f32s(known, s.add_f32s(*total, lost), *total);
-        *total = s.mul_f32s(sum, s.splat_f32s(scale));
+    for total in &mut totals {
+        *total = s.mul_f32s(*total, s.splat_f32s(scale));
     }
     store_row(s, sums, tail, totals);
 }
