@@ -1,6 +1,8 @@
 //! Softmax and the losses on every instruction set, against the f64 reference: every width up to a
 //! few registers, every layout, special values, wrong input.
 
+mod common;
+
 use kernels::{KernelError, Kernels, MatMut, MatRef, Targets};
 use tests::layout::{Guarded, Storage};
 use tests::loss;
@@ -8,33 +10,13 @@ use tests::matrix::Matrix;
 use tests::tolerance::U;
 use tests::values::Values;
 
+use common::{available, view, view_mut};
+
 const INF: f32 = f32::INFINITY;
 const NAN: f32 = f32::NAN;
 
 /// Roundings of a result of softmax besides those of the sum and of `x - max`.
 const ROUNDINGS: f64 = 12.0;
-
-fn kernels() -> Vec<&'static Kernels> {
-    Kernels::available().expect("the environment names an instruction set that is here")
-}
-
-fn view(x: &Guarded) -> MatRef<'_> {
-    MatRef::with_strides(
-        &x.data,
-        x.offset,
-        x.rows,
-        x.cols,
-        x.row_stride,
-        x.col_stride,
-    )
-    .expect("the buffer holds the matrix")
-}
-
-fn view_mut(x: &mut Guarded) -> MatMut<'_> {
-    let (offset, rows, cols) = (x.offset, x.rows, x.cols);
-    MatMut::with_strides(&mut x.data, offset, rows, cols, x.row_stride, x.col_stride)
-        .expect("the buffer holds the matrix")
-}
 
 fn lay(storage: Storage, x: &Matrix) -> Guarded {
     Guarded::new(storage, x.rows, x.cols, |i, j| x.at(i, j) as f32)
@@ -90,7 +72,7 @@ fn softmax_and_its_logarithm() {
         let x = x.map(|x| f64::from(x as f32));
         for (from, to) in layouts() {
             let input = lay(from, &x);
-            for k in kernels() {
+            for k in available() {
                 let (mut p, mut log_p) = (filled(to, rows, cols), filled(to, rows, cols));
                 k.softmax(view(&input), view_mut(&mut p)).expect("fits");
                 k.log_softmax(view(&input), view_mut(&mut log_p))
@@ -121,7 +103,7 @@ fn check_cross_entropy(x: &Matrix, labels: Option<&[u32]>, t: &Matrix) {
     for (from, to) in layouts() {
         let (logits, values) = (lay(from, x), lay(from, t));
         let targets = labels.map_or(Targets::Values(view(&values)), Targets::Classes);
-        for k in kernels() {
+        for k in available() {
             let mut grad = filled(to, rows, cols);
             let (mut losses, mut alone) = (vec![9.0; rows], vec![9.0; rows]);
             let out = Some(view_mut(&mut grad));
@@ -177,7 +159,7 @@ fn squared_error() {
         let exact = loss::squared_error(&x, &t);
         for (from, to) in layouts() {
             let (input, targets) = (lay(from, &x), lay(from, &t));
-            for k in kernels() {
+            for k in available() {
                 let mut grad = filled(to, rows, cols);
                 let (mut losses, mut alone) = (vec![9.0; rows], vec![9.0; rows]);
                 let out = Some(view_mut(&mut grad));
@@ -224,7 +206,7 @@ fn row_results(k: &Kernels, x: &[f32], label: u32) -> (Vec<f32>, Vec<f32>, f32, 
 
 #[test]
 fn logits_far_apart() {
-    for k in kernels() {
+    for k in available() {
         for n in WIDTHS {
             for (low, high) in [(0.0, 1e4), (-1e4, 0.0), (-1e4, 1e4), (-3e38, 3e38)] {
                 let mut x = vec![low; n];
@@ -246,7 +228,7 @@ fn logits_far_apart() {
 
 #[test]
 fn an_infinitely_small_logit_has_probability_0() {
-    for k in kernels() {
+    for k in available() {
         for n in WIDTHS {
             let mut x = vec![2.0; n];
             x[0] = -INF;
@@ -273,7 +255,7 @@ fn an_infinitely_small_logit_has_probability_0() {
 fn a_row_without_softmax_is_nan_and_its_neighbours_are_not() {
     /// More than are treated at once; row 1 is the bad one.
     const ROWS: usize = 6;
-    for k in kernels() {
+    for k in available() {
         for n in WIDTHS {
             let lone = |value: f32, rest: f32, at: usize| {
                 let mut x = vec![rest; n];
@@ -324,7 +306,7 @@ fn wrong_input_is_an_error_and_changes_nothing() {
     let data = [1.0; 12];
     let x = MatRef::from_row_major(&data, 3, 4).expect("12 elements");
     let other = MatRef::from_row_major(&data, 4, 3).expect("12 elements");
-    for k in kernels() {
+    for k in available() {
         let (mut grad, mut losses) = ([7.0; 12], [7.0; 3]);
         let mut ce = |targets, rows, cols, n| {
             let out = MatMut::from_row_major(&mut grad, rows, cols).expect("12 elements");

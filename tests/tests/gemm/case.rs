@@ -1,6 +1,6 @@
 //! One call of GEMM, described as data, and the comparison of its result with the reference.
 
-use kernels::{Epilogue, Gemm, Kernels, MatMut, MatRef, Team, Workspace};
+use kernels::{Epilogue, Gemm, Kernels, Team, Workspace};
 use tests::activation::Activation;
 use tests::cases::check_each;
 use tests::gemm::{Product, gemm};
@@ -8,6 +8,8 @@ use tests::layout::{Guarded, Storage};
 use tests::matrix::Matrix;
 use tests::tolerance;
 use tests::values::Values;
+
+pub(crate) use crate::common::{available, view, view_mut};
 
 /// The epilogue of a call; its operands are made from the seed of the case.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -104,32 +106,6 @@ pub(crate) struct Operands {
     pub(crate) output: Guarded,
 }
 
-/// A read-only view of a guarded matrix.
-pub(crate) fn view(x: &Guarded) -> MatRef<'_> {
-    MatRef::with_strides(
-        &x.data,
-        x.offset,
-        x.rows,
-        x.cols,
-        x.row_stride,
-        x.col_stride,
-    )
-    .expect("the buffer was made for these strides")
-}
-
-/// A mutable view of a guarded matrix.
-pub(crate) fn view_mut(x: &mut Guarded) -> MatMut<'_> {
-    MatMut::with_strides(
-        &mut x.data,
-        x.offset,
-        x.rows,
-        x.cols,
-        x.row_stride,
-        x.col_stride,
-    )
-    .expect("the buffer was made for these strides")
-}
-
 /// The elements of a guarded matrix in f64.
 pub(crate) fn exact(x: &Guarded) -> Matrix {
     Matrix::from_fn(x.rows, x.cols, |i, j| f64::from(x.at(i, j)))
@@ -144,11 +120,6 @@ pub(crate) fn to_kernel(activation: Activation) -> kernels::Activation {
         Activation::Sigmoid => kernels::Activation::Sigmoid,
         Activation::Tanh => kernels::Activation::Tanh,
     }
-}
-
-/// The kernels of every instruction set of this machine.
-pub(crate) fn available() -> Vec<&'static Kernels> {
-    Kernels::available().expect("the environment asks for what this machine has")
 }
 
 /// The call, without its C.

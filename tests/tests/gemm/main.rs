@@ -1,5 +1,8 @@
 //! GEMM of every instruction set against three loops in f64.
 
+#[path = "../common/mod.rs"]
+mod common;
+
 mod batch;
 mod case;
 mod double;
