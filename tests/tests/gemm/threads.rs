@@ -22,7 +22,8 @@ fn cases() -> Vec<Case> {
         [64, 256, 300],
         [257, 129, 65],
         [300, 310, 320],
-        [10, 1600, 40],
+        [10, 1600, 160],
+        [16, 2100, 200],
     ] {
         for (a, b) in [(rows, rows), (rows, cols), (cols, rows), (cols, cols)] {
             let case = Case {
