@@ -109,6 +109,9 @@ pub(crate) struct GemmArgs {
     /// A table of shapes instead of one.
     #[arg(long, value_enum, conflicts_with_all = ["m", "n", "k"])]
     pub(crate) suite: Option<ShapeTable>,
+    /// Pack B before the timing, as for weights that stay; peers get it as it is.
+    #[arg(long)]
+    pub(crate) prepacked: bool,
     /// Also time the other libraries that were built in (cargo feature `peers` for all of them).
     #[arg(long)]
     pub(crate) peers: bool,

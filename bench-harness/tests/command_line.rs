@@ -76,6 +76,17 @@ fn products_are_reported() {
 }
 
 #[test]
+fn products_with_packed_weights_are_reported() {
+    for op in ["nn", "nt", "tn"] {
+        let line = format!("gemm --m 20 --n 30 --k 40 --op {op} --prepacked --json");
+        let object = &check(&line, 1, &TIMED)[0];
+        assert_eq!(object["prepacked"], true, "{op}");
+    }
+    let object = &check("gemm --m 5 --n 6 --k 7 --json", 1, &TIMED)[0];
+    assert_eq!(object["prepacked"], false);
+}
+
+#[test]
 fn peers_come_with_an_interval_and_the_noise() {
     let objects = objects("gemm --m 8 --n 8 --k 8 --peers --json");
     assert!(objects.len() >= 2);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use kernels::{Gemm, Kernels, MatMut, MatRef, Team, Workspace, with_team};
+use kernels::{Gemm, KernelError, Kernels, MatMut, MatRef, PackedB, Team, Workspace, with_team};
 use serde::Serialize;
 
 use crate::args::{GemmArgs, Op, ShapeTable};
@@ -36,11 +36,13 @@ struct Case {
     n: usize,
     k: usize,
     op: Op,
+    /// Whether ours finds B packed.
+    prepacked: bool,
 }
 
 impl Case {
     fn operands(self) -> anyhow::Result<Operands> {
-        let Self { m, n, k, op } = self;
+        let Self { m, n, k, op, .. } = self;
         ensure!(
             m > 0 && n > 0 && k > 0,
             "gemm: expected m, n and k of at least 1, got {m} x {n} x {k}: there is nothing to time"
@@ -104,22 +106,14 @@ impl Comparison {
     }
 }
 
-/// Ours.
-fn multiply(
-    operands: &Operands,
-    kernels: &Kernels,
-    workspace: &mut Workspace,
-    team: &Team,
-    c: &mut [f32],
-) -> anyhow::Result<()> {
-    let view = |data, (rows, cols), transposed| {
-        let view = MatRef::from_row_major(data, rows, cols);
-        view.map(|view| if transposed { view.t() } else { view })
-    };
-    let a = view(&operands.a, operands.a_stored(), operands.a_is_transposed())?;
-    let b = view(&operands.b, operands.b_stored(), operands.b_is_transposed())?;
-    let c = MatMut::from_row_major(c, operands.m, operands.n)?;
-    Ok(kernels.gemm(&Gemm::new(a, b), c, workspace, team)?)
+/// A matrix as it is stored, or its transpose.
+fn view(
+    data: &[f32],
+    (rows, cols): (usize, usize),
+    transposed: bool,
+) -> Result<MatRef<'_>, KernelError> {
+    let view = MatRef::from_row_major(data, rows, cols);
+    view.map(|view| if transposed { view.t() } else { view })
 }
 
 /// Ours, within a team of its own for each sample: between samples no helper spins on a core that a
@@ -128,33 +122,47 @@ struct Ours<'a> {
     kernels: &'static Kernels,
     operands: &'a Operands,
     threads: usize,
+    /// B, if it is packed before anything is timed.
+    packed: Option<PackedB>,
     workspace: Workspace,
     c: Vec<f32>,
 }
 
 impl<'a> Ours<'a> {
-    fn new(kernels: &'static Kernels, operands: &'a Operands, threads: usize) -> Self {
-        Self {
+    fn new(
+        kernels: &'static Kernels,
+        operands: &'a Operands,
+        threads: usize,
+        prepacked: bool,
+    ) -> Result<Self, KernelError> {
+        let b = view(&operands.b, operands.b_stored(), operands.b_is_transposed())?;
+        Ok(Self {
             kernels,
             operands,
             threads,
+            packed: prepacked.then(|| kernels.pack_b(b, operands.m)),
             workspace: Workspace::new(),
             // NaN, so that an element that is not written is noticed.
             c: vec![f32::NAN; operands.m * operands.n],
-        }
+        })
+    }
+
+    /// One product.
+    fn multiply(&mut self, team: &Team) -> Result<(), KernelError> {
+        let operands = self.operands;
+        let a = view(&operands.a, operands.a_stored(), operands.a_is_transposed())?;
+        let b = view(&operands.b, operands.b_stored(), operands.b_is_transposed())?;
+        let gemm = match &self.packed {
+            Some(packed) => Gemm::new(a, packed),
+            None => Gemm::new(a, b),
+        };
+        let c = MatMut::from_row_major(&mut self.c, operands.m, operands.n)?;
+        self.kernels.gemm(&gemm, c, &mut self.workspace, team)
     }
 
     /// Holds one product against f64.
     fn check(&mut self) -> anyhow::Result<()> {
-        with_team(self.threads, |team| {
-            multiply(
-                self.operands,
-                self.kernels,
-                &mut self.workspace,
-                team,
-                &mut self.c,
-            )
-        })?;
+        with_team(self.threads, |team| self.multiply(team))?;
         let checked = self.operands.check(&self.c);
         checked.map_err(anyhow::Error::msg).context(OURS)
     }
@@ -173,14 +181,8 @@ impl Contestant for Ours<'_> {
         with_team(self.threads, |team| {
             machine::gather(team);
             time_calls(calls, || {
-                multiply(
-                    self.operands,
-                    self.kernels,
-                    &mut self.workspace,
-                    team,
-                    &mut self.c,
-                )
-                .expect("the same call succeeded in the check");
+                self.multiply(team)
+                    .expect("the same call succeeded in the check");
             })
         })
     }
@@ -234,7 +236,15 @@ fn cases(args: &GemmArgs) -> anyhow::Result<Vec<Case>> {
     };
     Ok(shapes
         .into_iter()
-        .flat_map(|(m, n, k)| ops.iter().map(move |&op| Case { m, n, k, op }))
+        .flat_map(|(m, n, k)| {
+            ops.iter().map(move |&op| Case {
+                m,
+                n,
+                k,
+                op,
+                prepacked: args.prepacked,
+            })
+        })
         .collect())
 }
 
@@ -247,24 +257,31 @@ pub(crate) fn with_ours<R>(
     let case = *cases(args)?.first().context("no shape was given")?;
     let operands = case.operands()?;
     let threads = with_team(args.common.threads, Team::threads);
-    let mut ours = Ours::new(kernels, &operands, threads);
+    let mut ours = Ours::new(kernels, &operands, threads, case.prepacked)?;
     ours.check()?;
     then(&mut ours)
 }
 
 fn run_case(args: &GemmArgs, kernels: &'static Kernels, case: Case) -> anyhow::Result<()> {
-    let Case { m, n, k, op } = case;
+    let Case {
+        m,
+        n,
+        k,
+        op,
+        prepacked,
+    } = case;
     let operands = case.operands()?;
     let threads = with_team(args.common.threads, Team::threads);
     let mut contestants = checked_contestants(args, kernels, &operands, threads)?;
     let isa = kernels.isa();
     let is_compared = contestants.len() > 1;
     if is_compared {
-        contestants.push(Box::new(Ours::new(kernels, &operands, threads)));
+        contestants.push(Box::new(Ours::new(kernels, &operands, threads, prepacked)?));
     }
     let mut series = in_turn(&mut contestants, isa, args.common.budget());
     let ours_again = if is_compared { series.pop() } else { None };
-    let title = format!("{op} {m}x{n}x{k}");
+    let packed = if prepacked { ", B packed" } else { "" };
+    let title = format!("{op} {m}x{n}x{k}{packed}");
     for (contestant, timings) in contestants.iter().zip(&series) {
         let name = contestant.name();
         let figures = Figures::of(timings, cost::gemm(m, n, k)).context("nothing was timed")?;
@@ -298,7 +315,7 @@ fn checked_contestants<'a>(
     operands: &'a Operands,
     threads: usize,
 ) -> anyhow::Result<Vec<Box<dyn Contestant + 'a>>> {
-    let mut ours = Ours::new(kernels, operands, threads);
+    let mut ours = Ours::new(kernels, operands, threads, args.prepacked)?;
     ours.check()?;
     let mut contestants: Vec<Box<dyn Contestant>> = vec![Box::new(ours)];
     let libraries = if args.peers {

@@ -166,7 +166,7 @@ mod tests {
 
     #[test]
     fn no_images_of_endless_size_are_no_samples() {
-        let folder = std::env::temp_dir().join(format!("mlp-idx-{}", std::process::id()));
+        let folder = std::env::temp_dir().join(format!("mlp-idx-file-{}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
         let (images, labels) = (folder.join("images"), folder.join("labels"));
         let sizes = [[0; 4], [0xff; 4], [0xff; 4], [0xff; 4]].concat();
@@ -252,7 +252,7 @@ mod tests {
 
     #[test]
     fn joins_images_and_labels() {
-        let dir = std::env::temp_dir().join(format!("mlp-idx-{}", std::process::id()));
+        let dir = std::env::temp_dir().join(format!("mlp-idx-set-{}", std::process::id()));
         std::fs::create_dir_all(&dir).unwrap();
         let write = |name: &str, bytes: &[u8]| {
             let path = dir.join(name);
