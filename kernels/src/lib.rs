@@ -1,4 +1,23 @@
 //! SIMD routines for training neural networks on CPUs.
+//!
+//! [`Kernels::detect`] finds the best instruction set of the CPU; everything else is a method of what
+//! it returns. Matrices are views with strides ([`MatRef`], [`MatMut`]), memory for packed operands is
+//! the caller's ([`Workspace`]), threads are those of a [`Team`].
+//!
+//! ```
+//! use kernels::{Activation, Epilogue, Gemm, Kernels, MatMut, MatRef, Team, Workspace};
+//!
+//! // y = relu(x W^T + b) for two samples of three features and two outputs.
+//! let (x, w, b) = ([1., 2., 3., 4., 5., 6.], [1., 0., 0., 0., -1., 0.], [0.5, 0.5]);
+//! let mut y = [0.; 4];
+//! let epilogue = Epilogue::Activate { bias: Some(&b), activation: Activation::Relu };
+//! let (x, w) = (MatRef::from_row_major(&x, 2, 3)?, MatRef::from_row_major(&w, 2, 3)?);
+//! let gemm = Gemm { epilogue, ..Gemm::new(x, w.t()) };
+//! let c = MatMut::from_row_major(&mut y, 2, 2)?;
+//! Kernels::detect()?.gemm(&gemm, c, &mut Workspace::new(), &Team::solo())?;
+//! assert_eq!(y, [1.5, 0., 4.5, 0.]);
+//! # Ok::<(), kernels::KernelError>(())
+//! ```
 
 mod activation;
 mod cpu;

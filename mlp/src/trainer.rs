@@ -81,9 +81,7 @@ impl<'n> Trainer<'n> {
         team: &Team,
     ) -> Result<f32, MlpError> {
         let x = x.into();
-        self.mlp.network.check_batch(x)?;
-        check_matrix("inputs", x)?;
-        let loss = self.loss_of_finite(x, targets, team)?;
+        let loss = self.loss_of(x, targets, team)?;
         self.descend(x, team)?;
         Ok(loss)
     }
@@ -105,11 +103,21 @@ impl<'n> Trainer<'n> {
         team: &Team,
     ) -> Result<f32, MlpError> {
         let x = x.into();
-        self.mlp.network.check_batch(x)?;
-        check_matrix("inputs", x)?;
-        let loss = self.loss_of_finite(x, targets, team)?;
+        let loss = self.loss_of(x, targets, team)?;
         self.engine.backward(&self.mlp.network, x, team)?;
         Ok(loss)
+    }
+
+    /// The forward pass and the loss, after a look at every input.
+    fn loss_of(
+        &mut self,
+        x: MatRef<'_>,
+        targets: Targets<'_>,
+        team: &Team,
+    ) -> Result<f32, MlpError> {
+        self.mlp.network.check_batch(x)?;
+        check_matrix("inputs", x)?;
+        self.loss_of_finite(x, targets, team)
     }
 
     /// The forward pass and the loss, of inputs that are known to be finite.

@@ -1,3 +1,5 @@
+//! What plans are made of small networks: which calls, what is fused, where values lie.
+
 use super::*;
 use crate::layers;
 use crate::spec::MlpBuilder;
