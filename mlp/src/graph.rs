@@ -6,7 +6,7 @@
 //! node it hands over the [`Rule`] that adds the gradients of what the node was computed from.
 //! A graph knows no batch size; the plan does.
 
-use crate::params::{Layout, ParamId};
+use crate::params::{Layout, ParamId, ParameterKind};
 use kernels::Activation;
 
 /// Index of a node in its graph.
@@ -114,8 +114,14 @@ impl Graph {
     }
 
     /// Places a new parameter.
-    pub(crate) fn parameter(&mut self, name: String, rows: usize, cols: usize) -> ParamId {
-        self.parameters.add(name, rows, cols)
+    pub(crate) fn parameter(
+        &mut self,
+        name: String,
+        kind: ParameterKind,
+        rows: usize,
+        cols: usize,
+    ) -> ParamId {
+        self.parameters.add(name, kind, rows, cols)
     }
 
     /// Adds a node of the forward pass; the newest is the output of the network.

@@ -55,6 +55,7 @@ pub use loss::Loss;
 pub use matrix::Matrix;
 pub use model::{Mlp, PredictWorkspace, Snapshot};
 pub use optimizer::{Adam, Optimizer, Sgd};
+pub use params::ParameterKind;
 pub use plan::Plan;
 pub use report::{EpochReport, Evaluation, Report, StopReason};
 pub use spec::{LayerSpec, MlpBuilder, Spec};

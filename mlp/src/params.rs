@@ -27,11 +27,24 @@ pub(crate) fn zeros(len: usize) -> Buffer {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ParamId(usize);
 
+/// What a parameter is for; decides how it is trained unless the user says otherwise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ParameterKind {
+    /// Multiplies values of other units: a matrix.
+    Weight,
+    /// Is added to each unit; that of a normalisation too.
+    Bias,
+    /// Scales each unit by itself: the gamma of a normalisation.
+    Norm,
+}
+
 /// One matrix of parameters: a weight, or a bias as a matrix of one row.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Parameter {
     /// `0.weight`: number of the layer in the list of layers, and what it is.
     pub(crate) name: String,
+    pub(crate) kind: ParameterKind,
     /// Where it starts in the arena.
     pub(crate) offset: usize,
     pub(crate) rows: usize,
@@ -53,10 +66,17 @@ pub(crate) struct Layout {
 
 impl Layout {
     /// Places a `rows x cols` matrix behind those that are there.
-    pub(crate) fn add(&mut self, name: String, rows: usize, cols: usize) -> ParamId {
+    pub(crate) fn add(
+        &mut self,
+        name: String,
+        kind: ParameterKind,
+        rows: usize,
+        cols: usize,
+    ) -> ParamId {
         let id = ParamId(self.parameters.len());
         self.parameters.push(Parameter {
             name,
+            kind,
             offset: self.len,
             rows,
             cols,

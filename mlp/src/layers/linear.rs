@@ -10,7 +10,7 @@
 //! ```
 
 use crate::graph::{Flow, Graph, NodeId, Op};
-use crate::params::ParamId;
+use crate::params::{ParamId, ParameterKind};
 
 /// A dense layer of a graph: where its parameters are.
 #[derive(Clone, Copy, Debug)]
@@ -30,8 +30,13 @@ impl Linear {
         let fan_in = graph.node(x).width;
         Self {
             position,
-            weight: graph.parameter(format!("{position}.weight"), width, fan_in),
-            bias: graph.parameter(format!("{position}.bias"), 1, width),
+            weight: graph.parameter(
+                format!("{position}.weight"),
+                ParameterKind::Weight,
+                width,
+                fan_in,
+            ),
+            bias: graph.parameter(format!("{position}.bias"), ParameterKind::Bias, 1, width),
             width,
         }
     }
