@@ -17,7 +17,7 @@ use crate::level::{Level, Scalar};
 use crate::loss::{CrossEntropy, SquaredError};
 use crate::reduce::{ColumnSums, Max, Sum, SumSquares};
 use crate::softmax::Softmax;
-use crate::update::{AdamUpdate, MomentumUpdate, SgdUpdate};
+use crate::update::{AdamUpdate, MomentumUpdate, RmspropUpdate, SgdUpdate};
 
 /// Runs a kernel with the registers of a level.
 ///
@@ -49,6 +49,7 @@ pub(crate) struct VectorTable {
     pub(crate) sgd: fn(SgdUpdate<'_>),
     pub(crate) momentum: fn(MomentumUpdate<'_>),
     pub(crate) adam: fn(AdamUpdate<'_>),
+    pub(crate) rmsprop: fn(RmspropUpdate<'_>),
 }
 
 impl VectorTable {
@@ -76,6 +77,7 @@ impl VectorTable {
                 sgd: |kernel| run::<L, _>(kernel),
                 momentum: |kernel| run::<L, _>(kernel),
                 adam: |kernel| run::<L, _>(kernel),
+                rmsprop: |kernel| run::<L, _>(kernel),
             }
         }
     }

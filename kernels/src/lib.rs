@@ -51,5 +51,5 @@ pub use gemm::{Gemm, GemmTask, Gradient, PackedB, Right, Update, Workspace};
 pub use isa::{Isa, ParseIsaError};
 pub use loss::Targets;
 pub use team::{Team, TeamOptions, with_team};
-pub use update_rule::{AdamRule, SgdRule};
+pub use update_rule::{AdamRule, RmspropRule, SgdRule};
 pub use view::{MatMut, MatRef};

@@ -8,8 +8,8 @@ use crate::error::KernelError;
 use crate::loss::{CrossEntropy, SquaredError, Targets};
 use crate::reduce::{ColumnSums, Max, Sum, SumSquares};
 use crate::softmax::{Form, Softmax};
-use crate::update::{AdamUpdate, MomentumUpdate, SgdUpdate};
-use crate::update_rule::{AdamConstants, AdamRule, SgdRule};
+use crate::update::{AdamUpdate, MomentumUpdate, RmspropUpdate, SgdUpdate};
+use crate::update_rule::{AdamConstants, AdamRule, RmspropRule, SgdRule};
 use crate::view::{MatMut, MatRef};
 
 fn same_len(op: &'static str, expected: usize, got: usize) -> Result<(), KernelError> {
@@ -322,7 +322,12 @@ impl Kernels {
         Ok(())
     }
 
-    /// One step of Adam (Kingma and Ba, 2015), in PyTorch's form.
+    /// One step of Adam (Kingma and Ba, 2015), in PyTorch's form; with decoupled decay of AdamW
+    /// (Loshchilov and Hutter, 2019).
+    ///
+    /// `w *= 1 - lr * decoupled_weight_decay`, then with `g = grad + weight_decay * w` of the old w
+    /// `m = beta1 * m + (1 - beta1) * g`, `v = beta2 * v + (1 - beta2) * g^2`,
+    /// `w -= lr * m / (1 - beta1^step) / (sqrt(v / (1 - beta2^step)) + eps)`.
     ///
     /// # Errors
     /// [`KernelError::Shape`] if the lengths differ, [`KernelError::Parameter`] for a
@@ -345,6 +350,47 @@ impl Kernels {
             grads,
             first_moment,
             second_moment,
+            params,
+        });
+        Ok(())
+    }
+
+    /// One step of RMSprop (Tieleman and Hinton, 2012), in PyTorch's form.
+    ///
+    /// With `g = grad + weight_decay * w`: `v = alpha * v + (1 - alpha) * g^2`; if centered,
+    /// `m = alpha * m + (1 - alpha) * g`; `d = g / (sqrt(v - m^2) + eps)`, with `m = 0` if not
+    /// centered; without momentum `w -= lr * d`, with it `b = momentum * b + d`, then `w -= lr * b`.
+    /// `first_moment` (m) is left alone unless `centered`, `velocity` (b) when `momentum` is 0; each
+    /// may then be empty.
+    ///
+    /// # Errors
+    /// [`KernelError::Shape`] if the lengths differ, [`KernelError::Parameter`] for a
+    /// hyperparameter outside its range.
+    pub fn rmsprop_update(
+        &self,
+        rule: RmspropRule,
+        grads: &[f32],
+        second_moment: &mut [f32],
+        first_moment: &mut [f32],
+        velocity: &mut [f32],
+        params: &mut [f32],
+    ) -> Result<(), KernelError> {
+        const OP: &str = "rmsprop_update";
+        rule.check(OP)?;
+        same_len(OP, params.len(), grads.len())?;
+        same_len(OP, params.len(), second_moment.len())?;
+        if rule.centered {
+            same_len(OP, params.len(), first_moment.len())?;
+        }
+        if rule.momentum != 0.0 {
+            same_len(OP, params.len(), velocity.len())?;
+        }
+        (self.vector.rmsprop)(RmspropUpdate {
+            rule,
+            grads,
+            second_moment,
+            first_moment,
+            velocity,
             params,
         });
         Ok(())

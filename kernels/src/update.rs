@@ -3,7 +3,10 @@
 
 use pulp::{Simd, WithSimd};
 
-use crate::update_rule::{Adam, AdamConstants, Momentum, Sgd, SgdRule};
+use crate::lanes::{Row, RowMut, Tail, Together, TogetherMut};
+use crate::update_rule::{
+    Adam, AdamConstants, Momentum, Rmsprop, RmspropMemory, RmspropRule, Sgd, SgdRule,
+};
 
 /// One step of gradient descent without momentum.
 pub(crate) struct SgdUpdate<'a> {
@@ -100,6 +103,56 @@ impl WithSimd for AdamUpdate<'_> {
             s.partial_store_f32s(first_tail, m);
             s.partial_store_f32s(second_tail, v);
             s.partial_store_f32s(params_tail, w);
+        }
+    }
+}
+
+/// One step of RMSprop; the first moment is empty if it is not centered, the velocity if there is
+/// none.
+pub(crate) struct RmspropUpdate<'a> {
+    pub(crate) rule: RmspropRule,
+    pub(crate) grads: &'a [f32],
+    pub(crate) second_moment: &'a mut [f32],
+    pub(crate) first_moment: &'a mut [f32],
+    pub(crate) velocity: &'a mut [f32],
+    pub(crate) params: &'a mut [f32],
+}
+
+impl WithSimd for RmspropUpdate<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, s: S) {
+        let rule = Rmsprop::new(s, self.rule);
+        let tail = Tail::of_row(s, self.params.len());
+        let grads = Together::new(self.grads, tail);
+        let mut second = TogetherMut::new(self.second_moment, tail);
+        let mut first = TogetherMut::new(self.first_moment, tail);
+        let mut velocity = TogetherMut::new(self.velocity, tail);
+        let mut params = TogetherMut::new(self.params, tail);
+        for index in 0..grads.registers() {
+            let zero = s.splat_f32s(0.0);
+            let mut memory = RmspropMemory {
+                second_moment: second.reader().load(s, index, 0.0),
+                first_moment: zero,
+                velocity: zero,
+            };
+            if rule.centered {
+                memory.first_moment = first.reader().load(s, index, 0.0);
+            }
+            if rule.has_velocity {
+                memory.velocity = velocity.reader().load(s, index, 0.0);
+            }
+            let w = params.reader().load(s, index, 0.0);
+            let (memory, w) = rule.step(s, grads.load(s, index, 0.0), memory, w);
+            second.store(s, index, memory.second_moment);
+            if rule.centered {
+                first.store(s, index, memory.first_moment);
+            }
+            if rule.has_velocity {
+                velocity.store(s, index, memory.velocity);
+            }
+            params.store(s, index, w);
         }
     }
 }

@@ -9,6 +9,7 @@
 use pulp::Simd;
 
 use crate::error::{KernelError, Range};
+use crate::math::at_least;
 
 /// Hyperparameters of [`crate::Kernels::sgd_update`].
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -45,6 +46,8 @@ pub struct AdamRule {
     pub eps: f32,
     /// L2 term added to the gradient: finite, at least 0.
     pub weight_decay: f32,
+    /// Decay of the parameters themselves, apart from the gradient (AdamW): finite, at least 0.
+    pub decoupled_weight_decay: f32,
     /// Number of this step, counted from 1.
     pub step: u64,
 }
@@ -57,6 +60,8 @@ impl AdamRule {
         Range::Share.check(op, "beta2", self.beta2)?;
         Range::Positive.check(op, "eps", self.eps)?;
         Range::NotNegative.check(op, "weight_decay", self.weight_decay)?;
+        let decoupled = self.decoupled_weight_decay;
+        Range::NotNegative.check(op, "decoupled_weight_decay", decoupled)?;
         if self.step == 0 {
             return Err(KernelError::Parameter {
                 op,
@@ -66,6 +71,34 @@ impl AdamRule {
             });
         }
         Ok(())
+    }
+}
+
+/// Hyperparameters of [`crate::Kernels::rmsprop_update`].
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct RmspropRule {
+    /// Step size: finite, at least 0.
+    pub learning_rate: f32,
+    /// Share of the old mean of squares that is kept: at least 0, below 1.
+    pub alpha: f32,
+    /// Added to the denominator: finite, above 0.
+    pub eps: f32,
+    /// Share of the old velocity that is kept: at least 0, below 1; 0 for no velocity.
+    pub momentum: f32,
+    /// Whether the mean of squares is taken around the mean of the gradient.
+    pub centered: bool,
+    /// L2 term added to the gradient: finite, at least 0.
+    pub weight_decay: f32,
+}
+
+impl RmspropRule {
+    /// Checks the ranges for the operation `op`.
+    pub(crate) fn check(&self, op: &'static str) -> Result<(), KernelError> {
+        Range::NotNegative.check(op, "learning_rate", self.learning_rate)?;
+        Range::Share.check(op, "alpha", self.alpha)?;
+        Range::Positive.check(op, "eps", self.eps)?;
+        Range::Share.check(op, "momentum", self.momentum)?;
+        Range::NotNegative.check(op, "weight_decay", self.weight_decay)
     }
 }
 
@@ -146,11 +179,14 @@ pub(crate) struct AdamConstants {
     inverse_root_of_c2: f32,
     eps: f32,
     weight_decay: f32,
+    /// What decoupled decay leaves of a parameter.
+    kept: f32,
 }
 
 impl AdamConstants {
     pub(crate) fn new(rule: AdamRule) -> Self {
         let (beta1, beta2) = (f64::from(rule.beta1), f64::from(rule.beta2));
+        let decay = f64::from(rule.learning_rate) * f64::from(rule.decoupled_weight_decay);
         let correction = |beta: f64| 1.0 - beta.powf(rule.step as f64);
         Self {
             beta1: rule.beta1,
@@ -161,12 +197,15 @@ impl AdamConstants {
             inverse_root_of_c2: (1.0 / correction(beta2).sqrt()) as f32,
             eps: rule.eps,
             weight_decay: rule.weight_decay,
+            kept: (1.0 - decay) as f32,
         }
     }
 }
 
-/// Adam (Kingma and Ba, 2015) in PyTorch's form, with `g = grad + weight_decay w`:
+/// Adam (Kingma and Ba, 2015) in PyTorch's form, with `g = grad + weight_decay w`; and with
+/// decoupled decay AdamW (Loshchilov and Hutter, 2019):
 ///
+/// `w *= 1 - lr decoupled_weight_decay`,
 /// `m = beta1 m + (1 - beta1) g`, `v = beta2 v + (1 - beta2) g^2`,
 /// `w -= lr / c1 * m / (sqrt(v) / sqrt(c2) + eps)`, `c = 1 - beta^step`
 #[derive(Clone, Copy)]
@@ -179,6 +218,7 @@ pub(crate) struct Adam<S: Simd> {
     inverse_root_of_c2: S::f32s,
     eps: S::f32s,
     weight_decay: S::f32s,
+    kept: S::f32s,
 }
 
 impl<S: Simd> Adam<S> {
@@ -193,6 +233,7 @@ impl<S: Simd> Adam<S> {
             inverse_root_of_c2: s.splat_f32s(constants.inverse_root_of_c2),
             eps: s.splat_f32s(constants.eps),
             weight_decay: s.splat_f32s(constants.weight_decay),
+            kept: s.splat_f32s(constants.kept),
         }
     }
 
@@ -213,6 +254,84 @@ impl<S: Simd> Adam<S> {
         let v = flush(s, s.mul_add_e_f32s(self.beta2, v, new));
         let denominator = s.mul_add_e_f32s(s.sqrt_f32s(v), self.inverse_root_of_c2, self.eps);
         let direction = s.div_f32s(m, denominator);
+        // Without decoupled decay this is a product with 1, which changes no bit.
+        let w = s.mul_f32s(w, self.kept);
         (m, v, s.negate_mul_add_e_f32s(self.step_size, direction, w))
+    }
+}
+
+/// RMSprop (Tieleman and Hinton, 2012) in PyTorch's form, with `g = grad + weight_decay w`:
+///
+/// `v = alpha v + (1 - alpha) g^2`; centered (Graves, 2013) also `m = alpha m + (1 - alpha) g`;
+/// `d = g / (sqrt(v - m^2) + eps)`, `m = 0` if not centered; `w -= lr d`, or with momentum
+/// `b = momentum b + d`, `w -= lr b`
+///
+/// The variance `v - m^2` is never negative but for rounding; where it is, it counts as 0.
+#[derive(Clone, Copy)]
+pub(crate) struct Rmsprop<S: Simd> {
+    learning_rate: S::f32s,
+    alpha: S::f32s,
+    one_minus_alpha: S::f32s,
+    eps: S::f32s,
+    momentum: S::f32s,
+    weight_decay: S::f32s,
+    pub(crate) centered: bool,
+    pub(crate) has_velocity: bool,
+}
+
+/// What [`Rmsprop`] remembers of a register of parameters; the last two stay 0 if they are not used.
+#[derive(Clone, Copy)]
+pub(crate) struct RmspropMemory<S: Simd> {
+    pub(crate) second_moment: S::f32s,
+    pub(crate) first_moment: S::f32s,
+    pub(crate) velocity: S::f32s,
+}
+
+impl<S: Simd> Rmsprop<S> {
+    #[inline(always)]
+    pub(crate) fn new(s: S, rule: RmspropRule) -> Self {
+        Self {
+            learning_rate: s.splat_f32s(rule.learning_rate),
+            alpha: s.splat_f32s(rule.alpha),
+            one_minus_alpha: s.splat_f32s((1.0 - f64::from(rule.alpha)) as f32),
+            eps: s.splat_f32s(rule.eps),
+            momentum: s.splat_f32s(rule.momentum),
+            weight_decay: s.splat_f32s(rule.weight_decay),
+            centered: rule.centered,
+            has_velocity: rule.momentum > 0.0,
+        }
+    }
+
+    /// The new memory and the new w.
+    #[inline(always)]
+    pub(crate) fn step(
+        self,
+        s: S,
+        grad: S::f32s,
+        memory: RmspropMemory<S>,
+        w: S::f32s,
+    ) -> (RmspropMemory<S>, S::f32s) {
+        let mut memory = memory;
+        let g = s.mul_add_e_f32s(self.weight_decay, w, grad);
+        let share = s.mul_f32s(self.one_minus_alpha, g);
+        let v = s.mul_add_e_f32s(self.alpha, memory.second_moment, s.mul_f32s(share, g));
+        memory.second_moment = flush(s, v);
+        let mut variance = memory.second_moment;
+        if self.centered {
+            let m = s.mul_add_e_f32s(self.alpha, memory.first_moment, share);
+            memory.first_moment = flush(s, m);
+            let m = memory.first_moment;
+            variance = s.negate_mul_add_e_f32s(m, m, variance);
+            variance = at_least(s, s.splat_f32s(0.0), variance);
+        }
+        let denominator = s.add_f32s(s.sqrt_f32s(variance), self.eps);
+        let mut direction = s.div_f32s(g, denominator);
+        if self.has_velocity {
+            direction = s.mul_add_e_f32s(self.momentum, memory.velocity, direction);
+            direction = flush(s, direction);
+            memory.velocity = direction;
+        }
+        let w = s.negate_mul_add_e_f32s(self.learning_rate, direction, w);
+        (memory, w)
     }
 }

@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 
 use crate::data::Data;
 use crate::error::MlpError;
-use crate::optimizer::Optimizer;
+use crate::optimizer::{Optimizer, ParamGroup};
 use crate::report::EpochReport;
 
 /// Rows of a batch unless said otherwise: the middle of the range 32 to 256 that usually works.
@@ -67,6 +67,7 @@ type Callback<'a> = Box<dyn FnMut(&EpochReport) -> ControlFlow<()> + 'a>;
 #[must_use]
 pub struct TrainConfig<'a> {
     pub(crate) optimizer: Optimizer,
+    pub(crate) groups: Vec<ParamGroup>,
     pub(crate) batch_size: usize,
     pub(crate) max_epochs: usize,
     pub(crate) shuffle: bool,
@@ -82,6 +83,7 @@ impl Default for TrainConfig<'_> {
     fn default() -> Self {
         Self {
             optimizer: Optimizer::default(),
+            groups: Vec::new(),
             batch_size: DEFAULT_BATCH_SIZE,
             max_epochs: DEFAULT_MAX_EPOCHS,
             shuffle: true,
@@ -95,9 +97,17 @@ impl Default for TrainConfig<'_> {
 }
 
 impl<'a> TrainConfig<'a> {
-    /// The optimiser: [`Sgd`](crate::Sgd) or [`Adam`](crate::Adam).
+    /// The optimiser: [`Sgd`](crate::Sgd), [`Adam`](crate::Adam), [`AdamW`](crate::AdamW) or
+    /// [`Rmsprop`](crate::Rmsprop).
     pub fn optimizer(mut self, optimizer: impl Into<Optimizer>) -> Self {
         self.optimizer = optimizer.into();
+        self
+    }
+
+    /// Adds a group of parameters that are trained in a way of their own; a later group goes before
+    /// an earlier one.
+    pub fn group(mut self, group: ParamGroup) -> Self {
+        self.groups.push(group);
         self
     }
 
@@ -204,6 +214,7 @@ impl fmt::Debug for TrainConfig<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TrainConfig")
             .field("optimizer", &self.optimizer)
+            .field("groups", &self.groups)
             .field("batch_size", &self.batch_size)
             .field("max_epochs", &self.max_epochs)
             .field("shuffle", &self.shuffle)

@@ -54,7 +54,7 @@ pub use init::{Fan, Init};
 pub use loss::Loss;
 pub use matrix::Matrix;
 pub use model::{Mlp, PredictWorkspace, Snapshot};
-pub use optimizer::{Adam, Optimizer, Sgd};
+pub use optimizer::{Adam, AdamW, Optimizer, ParamGroup, Rmsprop, Sgd};
 pub use params::ParameterKind;
 pub use plan::Plan;
 pub use report::{EpochReport, Evaluation, Report, StopReason};

@@ -43,7 +43,7 @@ impl Progress {
     fn new(parameters: usize) -> Self {
         Self {
             // Plain gradient descent keeps no state, so this takes no memory.
-            state: State::new(Sgd::new(0.0).into(), parameters),
+            state: State::new(Sgd::new(0.0).into(), Vec::new(), parameters),
             epochs: 0,
         }
     }

@@ -19,12 +19,23 @@ pub struct Evaluation {
 pub struct EpochReport {
     /// Number of the epoch in this training, counted from 1.
     pub epoch: usize,
-    /// Mean loss over the samples, each as it was before the step that it took part in.
+    /// Mean loss over the samples, each as it was before the step that it took part in; without the
+    /// L2 term.
     pub loss: f32,
+    /// The L2 term of the loss, `weight_decay / 2 |w|^2`, of the parameters that the epoch ended
+    /// with; 0 without L2. Decoupled decay is no term of the loss.
+    pub penalty: f32,
     /// Loss and accuracy on the validation data after the epoch, if there are any.
     pub validation: Option<Evaluation>,
     /// Seconds since the training began.
     pub seconds: f64,
+}
+
+impl EpochReport {
+    /// Loss and L2 term together: what training makes small.
+    pub fn loss_with_penalty(&self) -> f32 {
+        self.loss + self.penalty
+    }
 }
 
 /// Why a training ended.
@@ -76,7 +87,7 @@ pub struct Report {
 }
 
 impl Report {
-    /// Mean training loss of the last epoch finished; NaN if none was.
+    /// Mean training loss of the last epoch finished, without the L2 term; NaN if none was.
     pub fn loss(&self) -> f32 {
         self.history.last().map_or(f32::NAN, |epoch| epoch.loss)
     }

@@ -1,12 +1,13 @@
 //! The whole of it on small problems; comparisons with a reference are elsewhere.
 
+mod decay;
 mod refusals;
 
 use std::ops::ControlFlow;
 
 use crate::{
-    Adam, Data, Dataset, EarlyStopping, Init, Loss, MatMut, MatRef, Mlp, MlpBuilder, MlpError,
-    Optimizer, Sgd, StopReason, Targets, Team, TrainConfig,
+    Adam, AdamW, Data, Dataset, EarlyStopping, Init, Loss, MatMut, MatRef, Mlp, MlpBuilder,
+    MlpError, Optimizer, Rmsprop, Sgd, StopReason, Targets, Team, TrainConfig,
 };
 
 const XOR: [f32; 8] = [0., 0., 0., 1., 1., 0., 1., 1.];
@@ -61,7 +62,7 @@ fn learns_xor_with_every_activation() {
 
 #[test]
 fn learns_with_every_optimizer() {
-    let optimizers: [Optimizer; 4] = [
+    let optimizers: [Optimizer; 6] = [
         Sgd::new(0.5).into(),
         Sgd::new(0.1).momentum(0.9).into(),
         Sgd::new(0.1)
@@ -70,6 +71,8 @@ fn learns_with_every_optimizer() {
             .weight_decay(1e-5)
             .into(),
         Adam::new(0.05).into(),
+        AdamW::new(0.05).into(),
+        Rmsprop::new(0.01).into(),
     ];
     for optimizer in optimizers {
         let mut net = small().build().unwrap();

@@ -10,7 +10,7 @@ use crate::data::{BatchBuffer, Batches, Data};
 use crate::error::MlpError;
 use crate::evaluate::{evaluate, rows_of, targets_of};
 use crate::model::Mlp;
-use crate::optimizer::State;
+use crate::optimizer::{State, resolve};
 use crate::params::Buffer;
 use crate::plan::Passes;
 use crate::report::{EpochReport, Evaluation, Report, StopReason};
@@ -100,8 +100,10 @@ fn train(
     if let Some(validation) = config.validation {
         mlp.check_data(validation)?;
     }
+    let layout = mlp.network.graph.parameters();
+    let factors = resolve(layout, &config.groups)?;
     if start == Start::Fresh {
-        mlp.progress.state = State::new(config.optimizer, mlp.network.parameters.len());
+        mlp.progress.state = State::new(config.optimizer, factors, layout.len());
         mlp.progress.epochs = 0;
     }
     let batch_size = config.batch_size.min(data.n_samples());
@@ -118,7 +120,7 @@ fn train(
         history: Vec::with_capacity(max_epochs.min(HISTORY_RESERVE)),
         clock,
         training_seconds: 0.0,
-        trainer: Trainer::new(mlp, config.optimizer)?,
+        trainer: Trainer::new(mlp, config.optimizer, &config.groups)?,
     };
     with_team(config.threads, |team| training.run(team))
 }
@@ -220,9 +222,11 @@ impl Training<'_, '_> {
             None => None,
             Some(data) => Some(evaluate(network, &mut self.evaluator, data, team)?),
         };
+        let penalty = self.trainer.penalty();
         let report = EpochReport {
             epoch,
             loss,
+            penalty,
             validation,
             seconds: self.clock.elapsed().as_secs_f64(),
         };
@@ -245,9 +249,7 @@ impl Training<'_, '_> {
     fn fall_back(&mut self) {
         let Mlp { network, progress } = self.trainer.network_mut();
         network.parameters.copy_from_slice(&self.good);
-        let step = progress.state.step;
-        progress.state = State::new(self.config.optimizer, network.parameters.len());
-        progress.state.step = step;
+        progress.state.forget();
     }
 
     fn progress_steps(&self) -> u64 {

@@ -6,7 +6,7 @@ use kernels::{MatRef, Targets, Team};
 use crate::data::check_matrix;
 use crate::error::MlpError;
 use crate::model::Mlp;
-use crate::optimizer::Optimizer;
+use crate::optimizer::{Optimizer, ParamGroup, resolve};
 use crate::plan::Passes;
 use crate::run::Engine;
 
@@ -46,18 +46,45 @@ impl Mlp {
     /// # Errors
     /// [`MlpError::Setting`] if a setting of the optimiser is out of range.
     pub fn trainer(&mut self, optimizer: impl Into<Optimizer>) -> Result<Trainer<'_>, MlpError> {
-        Trainer::new(self, optimizer.into())
+        Trainer::new(self, optimizer.into(), &[])
     }
 }
 
 impl<'n> Trainer<'n> {
     /// A trainer that goes on from the state that the network is in.
-    pub(crate) fn new(mlp: &'n mut Mlp, optimizer: Optimizer) -> Result<Self, MlpError> {
+    pub(crate) fn new(
+        mlp: &'n mut Mlp,
+        optimizer: Optimizer,
+        groups: &[ParamGroup],
+    ) -> Result<Self, MlpError> {
         optimizer.check()?;
-        let parameters = mlp.network.parameters.len();
-        mlp.progress.state.switch(optimizer, parameters);
+        let layout = mlp.network.graph.parameters();
+        let factors = resolve(layout, groups)?;
+        mlp.progress.state.switch(optimizer, factors, layout.len());
         let engine = Engine::new(&mlp.network, Passes::Both);
         Ok(Self { mlp, engine })
+    }
+
+    /// Trains groups of parameters in ways of their own; replaces the groups given before.
+    ///
+    /// # Errors
+    /// [`MlpError::Setting`] if a factor is out of range, or a group has no parameters.
+    pub fn groups(self, groups: &[ParamGroup]) -> Result<Self, MlpError> {
+        let factors = resolve(self.mlp.network.graph.parameters(), groups)?;
+        self.mlp.progress.state.treat(factors);
+        Ok(self)
+    }
+
+    /// The L2 term of the loss, which the losses returned by other methods do not include:
+    /// `weight_decay / 2 |w|^2` over the parameters that decay. 0 without L2; decoupled decay
+    /// ([`AdamW`](crate::AdamW)) is no term of the loss.
+    ///
+    /// # Complexity
+    /// Reads all parameters.
+    pub fn penalty(&self) -> f32 {
+        let Mlp { network, progress } = &*self.mlp;
+        let state = &progress.state;
+        state.penalty(network.kernels, &network.parameters)
     }
 
     /// One step: gradients, then update. Returns the loss before the update.

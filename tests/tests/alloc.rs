@@ -9,7 +9,7 @@ use std::ops::ControlFlow;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use kernels::{Gemm, Kernels, MatMut, MatRef, Team, Workspace, with_team};
-use mlp::{Adam, Dataset, Mlp, Optimizer, Sgd, Targets, TrainConfig};
+use mlp::{Adam, Dataset, Mlp, Optimizer, Rmsprop, Sgd, Targets, TrainConfig};
 use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 use tests::values::Values;
 
@@ -161,10 +161,11 @@ fn setup(kernels: &Kernels) -> Setup {
 #[test]
 fn a_training_step_after_the_first_allocates_nothing() {
     let _turn = alone();
-    let optimizers: [Optimizer; 3] = [
+    let optimizers: [Optimizer; 4] = [
         Sgd::new(0.01).into(),
         Sgd::new(0.01).momentum(0.9).nesterov().into(),
-        Adam::new(0.001).into(),
+        Adam::new(0.001).weight_decay(0.01).into(),
+        Rmsprop::new(0.001).momentum(0.9).centered().into(),
     ];
     for kernels in available() {
         for optimizer in optimizers {

@@ -1,7 +1,10 @@
 //! The same bits: again, for any number of threads, and in a process where other work goes on.
 
 use kernels::{Isa, Kernels};
-use mlp::{Adam, Dataset, Mlp, Optimizer, Sgd, Targets, Team, TrainConfig, with_team};
+use mlp::{
+    Adam, AdamW, Dataset, Mlp, Optimizer, ParamGroup, Rmsprop, Sgd, Targets, Team, TrainConfig,
+    with_team,
+};
 use tests::cases::check_each;
 use tests::values::Values;
 
@@ -124,15 +127,26 @@ fn the_same_question_has_the_same_answer() {
 fn a_step_in_one_has_the_bits_of_gradients_and_update() {
     let data = data();
     let (x, labels) = (data.inputs(), data.labels().expect("classes"));
-    let optimizers: [Optimizer; 4] = [
+    let optimizers: [Optimizer; 6] = [
         Sgd::new(0.1).into(),
         Sgd::new(0.1).weight_decay(0.01).into(),
         Sgd::new(0.1).momentum(0.9).nesterov().into(),
         Adam::new(0.003).into(),
+        AdamW::new(0.003).into(),
+        Rmsprop::new(0.003)
+            .momentum(0.5)
+            .centered()
+            .weight_decay(0.01)
+            .into(),
     ];
+    // One layer has settings of its own.
+    let groups = [ParamGroup::named("2")
+        .learning_rate_factor(0.5)
+        .weight_decay_factor(2.0)];
     let run = |isa, optimizer, threads, in_one: bool| {
         let mut network = network(isa, 5);
-        let mut trainer = network.trainer(optimizer).expect("good settings");
+        let trainer = network.trainer(optimizer).expect("good settings");
+        let mut trainer = trainer.groups(&groups).expect("a layer");
         with_team(threads, |team| {
             for rows in [SAMPLES, 1, 37, 128] {
                 let targets = Targets::Classes(&labels[..rows]);

@@ -191,6 +191,7 @@ fn adam(args: &CommonArgs, kernels: &Kernels, len: usize) -> anyhow::Result<()> 
         beta2: 0.999,
         eps: 1e-8,
         weight_decay: 0.0,
+        decoupled_weight_decay: 0.0,
         step: 1,
     };
     let grads = uniform(len, 1);

@@ -5,8 +5,8 @@
 
 use pulp::{Simd, WithSimd};
 
-use crate::update::{AdamUpdate, MomentumUpdate, SgdUpdate};
-use crate::update_rule::{AdamConstants, SgdRule};
+use crate::update::{AdamUpdate, MomentumUpdate, RmspropUpdate, SgdUpdate};
+use crate::update_rule::{AdamConstants, RmspropRule, SgdRule};
 
 /// A matrix of the shape of C with contiguous columns, to be updated by tiles.
 #[derive(Clone, Copy, Debug)]
@@ -39,6 +39,15 @@ pub(super) enum Step {
         constants: AdamConstants,
         first_moment: Place,
         second_moment: Place,
+        params: Place,
+    },
+    Rmsprop {
+        rule: RmspropRule,
+        second_moment: Place,
+        /// There if it is centered.
+        first_moment: Option<Place>,
+        /// There if there is momentum.
+        velocity: Option<Place>,
         params: Place,
     },
 }
@@ -85,6 +94,19 @@ impl StepOnTile {
     unsafe fn row<'a>(&self, place: Place, i: usize) -> &'a mut [f32] {
         // SAFETY: the row lies in the tile, which is ours alone, said the caller of `new`.
         unsafe { std::slice::from_raw_parts_mut(place.at(self.0.row + i, self.0.col), self.0.cols) }
+    }
+
+    /// Nothing where there is no place.
+    ///
+    /// # Safety
+    /// As [`Self::row`].
+    #[inline(always)]
+    unsafe fn row_or_none<'a>(&self, place: Option<Place>, i: usize) -> &'a mut [f32] {
+        match place {
+            // SAFETY: the caller keeps the contract.
+            Some(place) => unsafe { self.row(place, i) },
+            None => &mut [],
+        }
     }
 
     /// # Safety
@@ -144,6 +166,25 @@ impl WithSimd for StepOnTile {
                             grads: self.grads(i),
                             first_moment: self.row(first_moment, i),
                             second_moment: self.row(second_moment, i),
+                            params: self.row(params, i),
+                        }
+                        .with_simd(s);
+                    }
+                }
+                Step::Rmsprop {
+                    rule,
+                    second_moment,
+                    first_moment,
+                    velocity,
+                    params,
+                } => {
+                    for i in rows {
+                        RmspropUpdate {
+                            rule,
+                            grads: self.grads(i),
+                            second_moment: self.row(second_moment, i),
+                            first_moment: self.row_or_none(first_moment, i),
+                            velocity: self.row_or_none(velocity, i),
                             params: self.row(params, i),
                         }
                         .with_simd(s);

@@ -14,7 +14,7 @@ use super::workspace::Workspace;
 use crate::dispatch::Kernels;
 use crate::error::KernelError;
 use crate::team::Team;
-use crate::update_rule::{AdamConstants, AdamRule, SgdRule};
+use crate::update_rule::{AdamConstants, AdamRule, RmspropRule, SgdRule};
 use crate::view::MatMut;
 
 /// The step of an optimiser on a matrix of weights and its state, all of the gradient's shape and
@@ -42,6 +42,19 @@ pub enum Update<'a> {
         /// The weights.
         params: MatMut<'a>,
     },
+    /// As [`Kernels::rmsprop_update`].
+    Rmsprop {
+        /// The hyperparameters.
+        rule: RmspropRule,
+        /// The second moment.
+        second_moment: MatMut<'a>,
+        /// Needed if centered; left alone if not.
+        first_moment: Option<MatMut<'a>>,
+        /// Needed with momentum; left alone without.
+        velocity: Option<MatMut<'a>>,
+        /// The weights.
+        params: MatMut<'a>,
+    },
 }
 
 /// What becomes of the gradient after the step.
@@ -66,12 +79,12 @@ impl Kernels {
     /// [`Gradient::Discard`] and a `beta` of 0, G is neither while the depth is one block.
     ///
     /// # Numerics
-    /// The bits are those of [`Kernels::gemm`] followed by [`Kernels::sgd_update`] or
-    /// [`Kernels::adam_update`], where G has contiguous columns.
+    /// The bits are those of [`Kernels::gemm`] followed by [`Kernels::sgd_update`],
+    /// [`Kernels::adam_update`] or [`Kernels::rmsprop_update`], where G has contiguous columns.
     ///
     /// # Errors
     /// [`KernelError::Shape`] if the shapes do not fit, weights or state have no contiguous columns,
-    /// or a velocity is missing; [`KernelError::Parameter`] for a hyperparameter or a slope outside
+    /// or state that the rule needs is missing; [`KernelError::Parameter`] for a hyperparameter or a slope outside
     /// its range; nothing is then changed.
     pub fn gemm_update(
         &self,
@@ -109,9 +122,7 @@ fn step_of(update: Update<'_>, shape: (usize, usize)) -> Result<Step, KernelErro
             if rule.momentum == 0.0 {
                 Step::Sgd { rule, params }
             } else {
-                let velocity = velocity.ok_or_else(|| {
-                    KernelError::shape(OP, "a velocity, as there is momentum", "none")
-                })?;
+                let velocity = needed("a velocity, as there is momentum", velocity)?;
                 Step::Momentum {
                     rule,
                     velocity: place("a velocity", velocity, shape)?,
@@ -133,7 +144,36 @@ fn step_of(update: Update<'_>, shape: (usize, usize)) -> Result<Step, KernelErro
                 params: place("parameters", params, shape)?,
             }
         }
+        Update::Rmsprop {
+            rule,
+            second_moment,
+            first_moment,
+            velocity,
+            params,
+        } => {
+            rule.check(OP)?;
+            let first_moment = rule.centered.then(|| {
+                let first = needed("a first moment, as it is centered", first_moment)?;
+                place("a first moment", first, shape)
+            });
+            let velocity = (rule.momentum != 0.0).then(|| {
+                let velocity = needed("a velocity, as there is momentum", velocity)?;
+                place("a velocity", velocity, shape)
+            });
+            Step::Rmsprop {
+                rule,
+                second_moment: place("a second moment", second_moment, shape)?,
+                first_moment: first_moment.transpose()?,
+                velocity: velocity.transpose()?,
+                params: place("parameters", params, shape)?,
+            }
+        }
     })
+}
+
+/// State that a rule cannot do without.
+fn needed<'a>(what: &str, state: Option<MatMut<'a>>) -> Result<MatMut<'a>, KernelError> {
+    state.ok_or_else(|| KernelError::shape(OP, what, "none"))
 }
 
 fn place(what: &str, mut matrix: MatMut<'_>, (m, n): (usize, usize)) -> Result<Place, KernelError> {

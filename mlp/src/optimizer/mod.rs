@@ -4,6 +4,8 @@
 //! [`MAX_SLOTS`] arenas of state that mirror it.
 
 mod adam;
+mod groups;
+mod rmsprop;
 mod sgd;
 
 use std::ops::Range;
@@ -11,14 +13,17 @@ use std::sync::{Mutex, PoisonError};
 
 use kernels::{KernelError, Kernels, MatMut, Team, Update};
 
-pub use adam::Adam;
+pub use adam::{Adam, AdamW};
+pub use groups::ParamGroup;
+pub(crate) use groups::{Factors, resolve};
+pub use rmsprop::Rmsprop;
 pub use sgd::Sgd;
 
 use crate::error::MlpError;
 use crate::params::{Buffer, LINE, zeros};
 
 /// The most values that an optimiser keeps for each parameter.
-const MAX_SLOTS: usize = 2;
+const MAX_SLOTS: usize = 3;
 
 /// Parameters that make a chunk of their own: 64 KB each of parameters, gradients and state, some
 /// microseconds of work.
@@ -33,8 +38,10 @@ const MAX_CHUNKS: usize = 32;
 pub enum Optimizer {
     /// Stochastic gradient descent.
     Sgd(Sgd),
-    /// Adam.
+    /// Adam, or AdamW.
     Adam(Adam),
+    /// RMSprop.
+    Rmsprop(Rmsprop),
 }
 
 impl Default for Optimizer {
@@ -56,11 +63,45 @@ impl From<Adam> for Optimizer {
     }
 }
 
-/// Some of the parameters, with what belongs to them.
+impl From<AdamW> for Optimizer {
+    fn from(adamw: AdamW) -> Self {
+        Self::Adam(adamw.into())
+    }
+}
+
+impl From<Rmsprop> for Optimizer {
+    fn from(rmsprop: Rmsprop) -> Self {
+        Self::Rmsprop(rmsprop)
+    }
+}
+
+/// Some of the parameters, with what belongs to them; what is not kept for them is empty.
+#[derive(Default)]
 struct Chunk<'a> {
     gradients: &'a [f32],
     slots: [&'a mut [f32]; MAX_SLOTS],
     parameters: &'a mut [f32],
+}
+
+impl<'a> Chunk<'a> {
+    /// Takes the first `len` parameters away.
+    fn split_off_front(&mut self, len: usize) -> Self {
+        let (gradients, rest) = self.gradients.split_at(len);
+        self.gradients = rest;
+        Self {
+            gradients,
+            slots: self.slots.each_mut().map(|slot| front(slot, len)),
+            parameters: front(&mut self.parameters, len),
+        }
+    }
+}
+
+/// Takes the first `len` elements away; all of what is shorter.
+fn front<'a>(slice: &mut &'a mut [f32], len: usize) -> &'a mut [f32] {
+    let len = len.min(slice.len());
+    let (front, rest) = std::mem::take(slice).split_at_mut(len);
+    *slice = rest;
+    front
 }
 
 impl Optimizer {
@@ -69,14 +110,34 @@ impl Optimizer {
         match self {
             Self::Sgd(sgd) => sgd.check(),
             Self::Adam(adam) => adam.check(),
+            Self::Rmsprop(rmsprop) => rmsprop.check(),
         }
     }
 
-    /// How many values it keeps for each parameter.
-    fn slots(&self) -> usize {
+    /// The settings with factors on the learning rate and on the weight decay.
+    fn scaled(&self, learning_rate: f32, weight_decay: f32) -> Self {
+        match self {
+            Self::Sgd(sgd) => sgd.scaled(learning_rate, weight_decay).into(),
+            Self::Adam(adam) => adam.scaled(learning_rate, weight_decay).into(),
+            Self::Rmsprop(rmsprop) => rmsprop.scaled(learning_rate, weight_decay).into(),
+        }
+    }
+
+    /// lambda of the term `lambda / 2 |w|^2` in the loss; decoupled decay has none.
+    fn l2(&self) -> f32 {
+        match self {
+            Self::Sgd(sgd) => sgd.l2(),
+            Self::Adam(adam) => adam.l2(),
+            Self::Rmsprop(rmsprop) => rmsprop.l2(),
+        }
+    }
+
+    /// Which of the slots it keeps a value in for each parameter.
+    fn slots(&self) -> [bool; MAX_SLOTS] {
         match self {
             Self::Sgd(sgd) => sgd.slots(),
             Self::Adam(_) => Adam::SLOTS,
+            Self::Rmsprop(rmsprop) => rmsprop.slots(),
         }
     }
 
@@ -85,6 +146,7 @@ impl Optimizer {
         match self {
             Self::Sgd(sgd) => sgd.update(kernels, chunk),
             Self::Adam(adam) => adam.update(kernels, step, chunk),
+            Self::Rmsprop(rmsprop) => rmsprop.update(kernels, chunk),
         }
     }
 }
@@ -93,6 +155,8 @@ impl Optimizer {
 #[derive(Clone, Debug)]
 pub(crate) struct State {
     optimizer: Optimizer,
+    /// For all parameters, in order.
+    factors: Vec<Factors>,
     slots: [Buffer; MAX_SLOTS],
     /// Number of updates made.
     pub(crate) step: u64,
@@ -100,30 +164,55 @@ pub(crate) struct State {
 
 impl State {
     /// The state before the first step.
-    pub(crate) fn new(optimizer: Optimizer, parameters: usize) -> Self {
-        let slot = |number| {
-            zeros(if number < optimizer.slots() {
-                parameters
-            } else {
-                0
-            })
-        };
+    pub(crate) fn new(optimizer: Optimizer, factors: Vec<Factors>, parameters: usize) -> Self {
+        let slot = |kept| zeros(if kept { parameters } else { 0 });
         Self {
             optimizer,
-            slots: [slot(0), slot(1)],
+            factors,
+            slots: optimizer.slots().map(slot),
             step: 0,
         }
     }
 
     /// Goes on with other settings; from the start, if they are those of another kind of optimiser.
-    pub(crate) fn switch(&mut self, optimizer: Optimizer, parameters: usize) {
+    pub(crate) fn switch(
+        &mut self,
+        optimizer: Optimizer,
+        factors: Vec<Factors>,
+        parameters: usize,
+    ) {
         let same_kind =
             std::mem::discriminant(&self.optimizer) == std::mem::discriminant(&optimizer);
         if same_kind && self.optimizer.slots() == optimizer.slots() {
-            self.optimizer = optimizer;
+            (self.optimizer, self.factors) = (optimizer, factors);
         } else {
-            *self = Self::new(optimizer, parameters);
+            *self = Self::new(optimizer, factors, parameters);
         }
+    }
+
+    /// Goes on with other factors.
+    pub(crate) fn treat(&mut self, factors: Vec<Factors>) {
+        self.factors = factors;
+    }
+
+    /// Remembers nothing any more but the number of updates made.
+    pub(crate) fn forget(&mut self) {
+        for slot in &mut self.slots {
+            slot.fill(0.0);
+        }
+    }
+
+    /// `lambda / 2 |w|^2` over the parameters that have an L2 term in the loss.
+    pub(crate) fn penalty(&self, kernels: &Kernels, parameters: &[f32]) -> f32 {
+        let lambda = f64::from(self.optimizer.l2());
+        if lambda == 0.0 {
+            return 0.0;
+        }
+        let sum = self.factors.iter().map(|factors| {
+            let squares = kernels.sum_squares(&parameters[factors.range.clone()]);
+            f64::from(factors.weight_decay) * f64::from(squares)
+        });
+        (lambda / 2.0 * sum.sum::<f64>()) as f32
     }
 
     /// One update of all parameters. Allocates nothing.
@@ -154,16 +243,28 @@ impl State {
         cols: usize,
     ) -> Result<Update<'a>, KernelError> {
         let rows = range.len() / cols;
+        let optimizer = self.settings_at(range.start);
         let matrix = |data: &'a mut [f32]| MatMut::from_row_major(data, rows, cols);
         let params = matrix(&mut parameters[range.clone()])?;
-        let [first, second] = self.slots.each_mut().map(|slot| match slot.is_empty() {
+        let [first, second, third] = self.slots.each_mut().map(|slot| match slot.is_empty() {
             true => None,
             false => Some(matrix(&mut slot[range.clone()])),
         });
-        let slots = [first.transpose()?, second.transpose()?];
-        match &self.optimizer {
+        let slots = [first.transpose()?, second.transpose()?, third.transpose()?];
+        match optimizer {
             Optimizer::Sgd(sgd) => Ok(sgd.on_matrix(params, slots)),
             Optimizer::Adam(adam) => adam.on_matrix(self.step, params, slots),
+            Optimizer::Rmsprop(rmsprop) => rmsprop.on_matrix(params, slots),
+        }
+    }
+
+    /// The settings for the parameter that starts at `index`.
+    fn settings_at(&self, index: usize) -> Optimizer {
+        match groups::from(&self.factors, index).first() {
+            Some(factors) => self
+                .optimizer
+                .scaled(factors.learning_rate, factors.weight_decay),
+            None => self.optimizer,
         }
     }
 
@@ -179,51 +280,53 @@ impl State {
         range: Range<usize>,
         team: &Team,
     ) -> Result<(), KernelError> {
-        let (optimizer, step) = (self.optimizer, self.step);
-        let parameters = &mut parameters[range.clone()];
-        let chunk = parameters
+        let Self {
+            optimizer,
+            factors,
+            slots,
+            step,
+        } = self;
+        let run = |start: usize, chunk: Chunk<'_>| {
+            let mut rest = chunk;
+            let mut start = start;
+            for factors in groups::from(factors, start) {
+                let len = rest.parameters.len().min(factors.range.end - start);
+                if len == 0 {
+                    break;
+                }
+                let settings = optimizer.scaled(factors.learning_rate, factors.weight_decay);
+                settings.update(kernels, *step, rest.split_off_front(len))?;
+                start += len;
+            }
+            Ok(())
+        };
+        let mut rest = Chunk {
+            gradients,
+            slots: slots.each_mut().map(|slot| match slot.is_empty() {
+                true => &mut [][..],
+                false => &mut slot[range.clone()],
+            }),
+            parameters: &mut parameters[range.clone()],
+        };
+        let size = range
             .len()
             .div_ceil(MAX_CHUNKS)
             .next_multiple_of(LINE)
             .max(CHUNK);
-        let chunks = parameters.len().div_ceil(chunk);
+        let chunks = range.len().div_ceil(size);
         if chunks <= 1 {
-            let slots = self.slots.each_mut().map(|slot| match slot.is_empty() {
-                true => &mut [][..],
-                false => &mut slot[range.clone()],
-            });
-            return optimizer.update(
-                kernels,
-                step,
-                Chunk {
-                    gradients,
-                    slots,
-                    parameters,
-                },
-            );
+            return run(range.start, rest);
         }
 
-        let mut gradients = gradients.chunks(chunk);
-        let mut parameters = parameters.chunks_mut(chunk);
-        let mut slots = self.slots.each_mut().map(|slot| {
-            let part = if slot.is_empty() { 0..0 } else { range.clone() };
-            slot[part].chunks_mut(chunk)
-        });
-        let cells: [Mutex<Option<Chunk<'_>>>; MAX_CHUNKS] = std::array::from_fn(|_| {
-            let slots = slots.each_mut().map(|slot| slot.next().unwrap_or_default());
-            let chunk = gradients.next().zip(parameters.next());
-            Mutex::new(chunk.map(|(gradients, parameters)| Chunk {
-                gradients,
-                slots,
-                parameters,
-            }))
+        let cells: [Mutex<Chunk<'_>>; MAX_CHUNKS] = std::array::from_fn(|_| {
+            let len = size.min(rest.parameters.len());
+            Mutex::new(rest.split_off_front(len))
         });
         let failure = Mutex::new(None);
         team.run(chunks, &|number, _| {
             let mut cell = cells[number].lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some(chunk) = cell.take()
-                && let Err(error) = optimizer.update(kernels, step, chunk)
-            {
+            let chunk = std::mem::take(&mut *cell);
+            if let Err(error) = run(range.start + number * size, chunk) {
                 *failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
             }
         });
@@ -242,6 +345,18 @@ fn check_not_negative(name: &'static str, value: f32) -> Result<(), MlpError> {
     Err(MlpError::Setting {
         name,
         expected: "a finite number of at least 0",
+        got: value.to_string(),
+    })
+}
+
+/// Checks that a setting is a finite number above 0.
+fn check_positive(name: &'static str, value: f32) -> Result<(), MlpError> {
+    if value.is_finite() && value > 0.0 {
+        return Ok(());
+    }
+    Err(MlpError::Setting {
+        name,
+        expected: "a finite number above 0",
         got: value.to_string(),
     })
 }

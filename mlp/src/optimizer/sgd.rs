@@ -53,8 +53,8 @@ impl Sgd {
         self
     }
 
-    /// L2 term: `weight_decay w` is added to the gradient of each parameter, biases included; 0
-    /// unless said otherwise.
+    /// L2 term `weight_decay / 2 |w|^2` of the loss: `weight_decay w` is added to the gradient of
+    /// each weight, not of biases (see [`ParamGroup`](crate::ParamGroup)); 0 unless said otherwise.
     pub fn weight_decay(mut self, weight_decay: f32) -> Self {
         self.rule.weight_decay = weight_decay;
         self
@@ -74,13 +74,23 @@ impl Sgd {
         Ok(())
     }
 
+    pub(super) fn l2(&self) -> f32 {
+        self.rule.weight_decay
+    }
+
+    pub(super) fn scaled(mut self, learning_rate: f32, weight_decay: f32) -> Self {
+        self.rule.learning_rate *= learning_rate;
+        self.rule.weight_decay *= weight_decay;
+        self
+    }
+
     /// The velocity, if there is momentum.
-    pub(super) fn slots(&self) -> usize {
-        usize::from(self.rule.momentum > 0.0)
+    pub(super) fn slots(&self) -> [bool; MAX_SLOTS] {
+        [self.rule.momentum > 0.0, false, false]
     }
 
     pub(super) fn update(&self, kernels: &Kernels, chunk: Chunk<'_>) -> Result<(), KernelError> {
-        let [velocity, _] = chunk.slots;
+        let [velocity, ..] = chunk.slots;
         kernels.sgd_update(self.rule, chunk.gradients, velocity, chunk.parameters)
     }
 
@@ -88,7 +98,7 @@ impl Sgd {
     pub(super) fn on_matrix<'a>(
         &self,
         params: MatMut<'a>,
-        [velocity, _]: [Option<MatMut<'a>>; MAX_SLOTS],
+        [velocity, ..]: [Option<MatMut<'a>>; MAX_SLOTS],
     ) -> Update<'a> {
         Update::Sgd {
             rule: self.rule,

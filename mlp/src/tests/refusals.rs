@@ -1,7 +1,9 @@
 //! What is refused, and in which words.
 
 use super::{XOR, config, small, xor};
-use crate::{Adam, Data, EarlyStopping, Init, Loss, MatMut, MatRef, Mlp, Sgd};
+use crate::{
+    Adam, AdamW, Data, EarlyStopping, Init, Loss, MatMut, MatRef, Mlp, ParamGroup, Rmsprop, Sgd,
+};
 
 /// The message of an error, for tables of what is refused.
 fn message<T>(result: Result<T, impl ToString>) -> String {
@@ -98,6 +100,22 @@ fn settings_out_of_range_are_refused() {
         (
             adam(Adam::new(0.1).eps(0.0)),
             "eps: expected a finite number above 0, got 0".into(),
+        ),
+        (
+            config().optimizer(AdamW::new(0.1).weight_decay(-1.0)),
+            format!("weight_decay: {at_least}, got -1"),
+        ),
+        (
+            config().optimizer(Rmsprop::new(0.1).alpha(1.0)),
+            format!("alpha: {share}, got 1"),
+        ),
+        (
+            config().optimizer(Rmsprop::new(0.1).eps(-1.0)),
+            "eps: expected a finite number above 0, got -1".into(),
+        ),
+        (
+            config().group(ParamGroup::named("9")),
+            "group: expected parameters that the network has, got Name(\"9\")".into(),
         ),
         (
             config().early_stopping(EarlyStopping::patience(2)),

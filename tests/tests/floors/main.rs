@@ -89,6 +89,8 @@ const MLP: &[(&str, u8)] = &[
     ("loss", 2),
     ("optimizer", 2),
     ("optimizer/adam", 2),
+    ("optimizer/groups", 2),
+    ("optimizer/rmsprop", 2),
     ("optimizer/sgd", 2),
     ("network", 3),
     ("plan", 3),

@@ -2,8 +2,8 @@
 //! numbers of the reference.
 
 use kernels::{
-    AdamRule, Gemm, Gradient, KernelError, Kernels, MatMut, MatRef, SgdRule, Team, Update,
-    Workspace, with_team,
+    AdamRule, Gemm, Gradient, KernelError, Kernels, MatMut, MatRef, RmspropRule, SgdRule, Team,
+    Update, Workspace, with_team,
 };
 use tests::activation::Activation;
 use tests::cases::check_each;
@@ -28,16 +28,27 @@ const ADAM: AdamRule = AdamRule {
     beta2: 0.999,
     eps: 1e-8,
     weight_decay: 0.01,
+    decoupled_weight_decay: 0.0,
     step: 1,
+};
+
+const RMSPROP: RmspropRule = RmspropRule {
+    learning_rate: 0.01,
+    alpha: 0.75,
+    eps: 1e-8,
+    momentum: 0.0,
+    centered: false,
+    weight_decay: 0.01,
 };
 
 #[derive(Clone, Copy, Debug)]
 enum Kind {
     Sgd(SgdRule),
     Adam(AdamRule),
+    Rmsprop(RmspropRule),
 }
 
-const KINDS: [Kind; 4] = {
+const KINDS: [Kind; 7] = {
     let momentum = SgdRule {
         momentum: 0.9,
         ..SGD
@@ -46,11 +57,23 @@ const KINDS: [Kind; 4] = {
         nesterov: true,
         ..momentum
     };
+    let decoupled = AdamRule {
+        decoupled_weight_decay: 0.5,
+        ..ADAM
+    };
+    let centered = RmspropRule {
+        momentum: 0.9,
+        centered: true,
+        ..RMSPROP
+    };
     [
         Kind::Sgd(SGD),
         Kind::Sgd(momentum),
         Kind::Sgd(nesterov),
         Kind::Adam(ADAM),
+        Kind::Adam(decoupled),
+        Kind::Rmsprop(RMSPROP),
+        Kind::Rmsprop(centered),
     ]
 };
 
@@ -60,6 +83,7 @@ struct Weights {
     params: Guarded,
     first: Guarded,
     second: Guarded,
+    velocity: Guarded,
 }
 
 impl Weights {
@@ -72,6 +96,7 @@ impl Weights {
         };
         let scale = if warm { 1.0 } else { 0.0 };
         let (params, first, mut second) = (matrix(0, 1.0), matrix(3, scale), matrix(1, scale));
+        let velocity = matrix(2, scale);
         for i in 0..m {
             for j in 0..n {
                 let at = second.offset + i * second.row_stride as usize + j;
@@ -82,6 +107,7 @@ impl Weights {
             params,
             first,
             second,
+            velocity,
         }
     }
 
@@ -99,6 +125,13 @@ impl Weights {
                 second_moment: view_mut(&mut self.second),
                 params,
             },
+            Kind::Rmsprop(rule) => Update::Rmsprop {
+                rule,
+                second_moment: view_mut(&mut self.second),
+                first_moment: rule.centered.then(|| view_mut(&mut self.first)),
+                velocity: (rule.momentum != 0.0).then(|| view_mut(&mut self.velocity)),
+                params,
+            },
         }
     }
 
@@ -114,21 +147,29 @@ impl Weights {
             let params = params.row_mut(i).expect("contiguous");
             let first = first.row_mut(i).expect("contiguous");
             let second = second.row_mut(i).expect("contiguous");
+            let mut velocity = view_mut(&mut self.velocity);
+            let velocity = velocity.row_mut(i).expect("contiguous");
             match kind {
                 Kind::Sgd(rule) => kernels.sgd_update(rule, &grads, first, params),
                 Kind::Adam(rule) => kernels.adam_update(rule, &grads, first, second, params),
+                Kind::Rmsprop(rule) => {
+                    kernels.rmsprop_update(rule, &grads, second, first, velocity, params)
+                }
             }
             .expect("as long");
         }
     }
 
-    fn bits(&self) -> [Vec<u32>; 3] {
-        [&self.params, &self.first, &self.second].map(Guarded::bits)
+    fn all(&self) -> [&Guarded; 4] {
+        [&self.params, &self.first, &self.second, &self.velocity]
+    }
+
+    fn bits(&self) -> [Vec<u32>; 4] {
+        self.all().map(Guarded::bits)
     }
 
     fn broken_guard(&self) -> bool {
-        let all = [&self.params, &self.first, &self.second];
-        all.iter().any(|x| x.broken_guard().is_some())
+        self.all().iter().any(|x| x.broken_guard().is_some())
     }
 }
 
@@ -220,7 +261,17 @@ fn bound(kind: Kind, weight: f64, gradient: f64, error: f64) -> f64 {
         // The first step is lr g / (|g| + eps), which has the sign of g.
         Kind::Adam(rule) => {
             let lr = f64::from(rule.learning_rate);
-            (lr, lr / gradient.abs())
+            (
+                lr * (1.0 + f64::from(rule.decoupled_weight_decay)),
+                lr / gradient.abs(),
+            )
+        }
+        // It is lr g / (c |g| + eps), with c^2 = 1 - alpha, or alpha (1 - alpha) if centered.
+        Kind::Rmsprop(rule) => {
+            let alpha = f64::from(rule.alpha);
+            let share = if rule.centered { alpha } else { 1.0 };
+            let step = f64::from(rule.learning_rate) / (share * (1.0 - alpha)).sqrt();
+            (step, step / gradient.abs())
         }
     };
     slope * (error + U * weight.abs()) + 16.0 * U * (weight.abs() + step)
@@ -239,6 +290,15 @@ fn reference(kind: Kind) -> Rule {
             beta1: f64::from(rule.beta1),
             beta2: f64::from(rule.beta2),
             eps: f64::from(rule.eps),
+            weight_decay: f64::from(rule.weight_decay),
+            decoupled_weight_decay: f64::from(rule.decoupled_weight_decay),
+        },
+        Kind::Rmsprop(rule) => Rule::Rmsprop {
+            learning_rate: f64::from(rule.learning_rate),
+            alpha: f64::from(rule.alpha),
+            eps: f64::from(rule.eps),
+            momentum: f64::from(rule.momentum),
+            centered: rule.centered,
             weight_decay: f64::from(rule.weight_decay),
         },
     }
@@ -268,6 +328,7 @@ fn the_weights_are_those_of_the_reference() {
                 let decay = match kind {
                     Kind::Sgd(rule) => rule.weight_decay,
                     Kind::Adam(rule) => rule.weight_decay,
+                    Kind::Rmsprop(rule) => rule.weight_decay,
                 };
                 let (mut g, mut workspace) = (operands.old.clone(), Workspace::new());
                 let (update, g) = (weights.update(kind), view_mut(&mut g));
@@ -314,7 +375,33 @@ fn misfits_are_named_and_change_nothing() {
     // Shape and column stride of the weights, of the state, the rule, and words of the message.
     type Matrix = (usize, usize, isize);
     let fits: Matrix = (m, n, 1);
-    let cases: [(Matrix, Option<Matrix>, Kind, [&str; 2]); 9] = [
+    let centered = RmspropRule {
+        centered: true,
+        ..RMSPROP
+    };
+    let no_share = RmspropRule {
+        alpha: 1.0,
+        ..RMSPROP
+    };
+    let cases: [(Matrix, Option<Matrix>, Kind, [&str; 2]); 12] = [
+        (
+            fits,
+            None,
+            Kind::Rmsprop(centered),
+            ["first moment, as it is centered", "none"],
+        ),
+        (
+            fits,
+            Some((2, 4, 1)),
+            Kind::Rmsprop(centered),
+            ["first moment", "2 x 4"],
+        ),
+        (
+            fits,
+            None,
+            Kind::Rmsprop(no_share),
+            ["alpha: expected", "got 1"],
+        ),
         ((4, 3, 1), None, Kind::Sgd(SGD), ["3 x 4", "4 x 3"]),
         ((m, n, 2), None, Kind::Sgd(SGD), ["contiguous", "2"]),
         (fits, None, Kind::Sgd(momentum), ["velocity", "none"]),
@@ -366,6 +453,13 @@ fn misfits_are_named_and_change_nothing() {
                     rule,
                     first_moment: matrix(&mut v1, fits),
                     second_moment: matrix(&mut v2, state.expect("given")),
+                    params: matrix(&mut w, params),
+                },
+                Kind::Rmsprop(rule) => Update::Rmsprop {
+                    rule,
+                    second_moment: matrix(&mut v1, fits),
+                    first_moment: state.map(|shape| matrix(&mut v2, shape)),
+                    velocity: None,
                     params: matrix(&mut w, params),
                 },
             };

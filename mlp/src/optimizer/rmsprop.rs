@@ -1,0 +1,132 @@
+//! RMSprop, in PyTorch's form.
+//!
+//! ```text
+//! g <- dL/dw + weight_decay w
+//! v <- alpha v + (1 - alpha) g^2
+//! m <- alpha m + (1 - alpha) g                  if centered, else m = 0
+//! d <- g / (sqrt(v - m^2) + eps)
+//! b <- momentum b + d                           b = 0 before the first step
+//! w <- w - learning_rate b
+//! ```
+//!
+//! T. Tieleman and G. Hinton, 2012, lecture 6.5 of "Neural networks for machine learning"; centered:
+//! A. Graves, 2013, "Generating sequences with recurrent neural networks", equations 38 to 42.
+
+use kernels::{KernelError, Kernels, MatMut, RmspropRule, Update};
+
+use super::{Chunk, MAX_SLOTS, check_not_negative, check_positive, check_share};
+use crate::error::MlpError;
+
+/// RMSprop: the gradient, divided by the root of the running mean of its square.
+///
+/// ```
+/// use mlp::Rmsprop;
+/// let optimizer = Rmsprop::new(1e-2).alpha(0.9).momentum(0.9).centered();
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[must_use]
+pub struct Rmsprop {
+    rule: RmspropRule,
+}
+
+impl Rmsprop {
+    /// RMSprop with alpha = 0.99, eps = 1e-8, without momentum, not centered.
+    pub fn new(learning_rate: f32) -> Self {
+        Self {
+            rule: RmspropRule {
+                learning_rate,
+                alpha: 0.99,
+                eps: 1e-8,
+                momentum: 0.0,
+                centered: false,
+                weight_decay: 0.0,
+            },
+        }
+    }
+
+    /// Share of the old mean of squares that is kept: at least 0, below 1.
+    pub fn alpha(mut self, alpha: f32) -> Self {
+        self.rule.alpha = alpha;
+        self
+    }
+
+    /// Added to the denominator; above 0.
+    pub fn eps(mut self, eps: f32) -> Self {
+        self.rule.eps = eps;
+        self
+    }
+
+    /// Share of the old velocity that is kept: at least 0, below 1; 0 unless said otherwise.
+    pub fn momentum(mut self, momentum: f32) -> Self {
+        self.rule.momentum = momentum;
+        self
+    }
+
+    /// Divides by the standard deviation of the gradient instead of its root mean square.
+    pub fn centered(mut self) -> Self {
+        self.rule.centered = true;
+        self
+    }
+
+    /// L2 term `weight_decay / 2 |w|^2` of the loss: `weight_decay w` is added to the gradient of
+    /// each weight, not of biases (see [`ParamGroup`](crate::ParamGroup)); 0 unless said otherwise.
+    pub fn weight_decay(mut self, weight_decay: f32) -> Self {
+        self.rule.weight_decay = weight_decay;
+        self
+    }
+
+    pub(super) fn check(&self) -> Result<(), MlpError> {
+        check_not_negative("learning_rate", self.rule.learning_rate)?;
+        check_not_negative("weight_decay", self.rule.weight_decay)?;
+        check_positive("eps", self.rule.eps)?;
+        check_share("alpha", self.rule.alpha)?;
+        check_share("momentum", self.rule.momentum)
+    }
+
+    pub(super) fn l2(&self) -> f32 {
+        self.rule.weight_decay
+    }
+
+    pub(super) fn scaled(mut self, learning_rate: f32, weight_decay: f32) -> Self {
+        self.rule.learning_rate *= learning_rate;
+        self.rule.weight_decay *= weight_decay;
+        self
+    }
+
+    /// The mean of squares; the mean, if it is centered; the velocity, if there is momentum.
+    pub(super) fn slots(&self) -> [bool; MAX_SLOTS] {
+        [true, self.rule.centered, self.rule.momentum > 0.0]
+    }
+
+    pub(super) fn update(&self, kernels: &Kernels, chunk: Chunk<'_>) -> Result<(), KernelError> {
+        let [second_moment, first_moment, velocity] = chunk.slots;
+        kernels.rmsprop_update(
+            self.rule,
+            chunk.gradients,
+            second_moment,
+            first_moment,
+            velocity,
+            chunk.parameters,
+        )
+    }
+
+    /// The update of one matrix of parameters.
+    pub(super) fn on_matrix<'a>(
+        &self,
+        params: MatMut<'a>,
+        [second_moment, first_moment, velocity]: [Option<MatMut<'a>>; MAX_SLOTS],
+    ) -> Result<Update<'a>, KernelError> {
+        let second_moment = second_moment.ok_or_else(|| KernelError::Shape {
+            op: "rmsprop_update",
+            expected: "a mean of squares for each parameter".into(),
+            got: "none".into(),
+        })?;
+        Ok(Update::Rmsprop {
+            rule: self.rule,
+            second_moment,
+            first_moment,
+            velocity,
+            params,
+        })
+    }
+}
