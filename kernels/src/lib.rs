@@ -47,6 +47,9 @@ pub use cpu::{Cache, Caches, CpuInfo};
 pub use dispatch::Kernels;
 pub use epilogue::Epilogue;
 pub use error::KernelError;
+#[cfg(feature = "probe")]
+#[doc(hidden)]
+pub use gemm::Variant;
 pub use gemm::{Gemm, GemmTask, Gradient, PackedB, Right, Update, Workspace};
 pub use isa::{Isa, ParseIsaError};
 pub use loss::Targets;

@@ -102,7 +102,13 @@ fn a_warm_gemm_allocates_nothing() {
 #[test]
 fn a_reserved_workspace_is_large_enough() {
     let _turn = alone();
-    for [m, n, k] in [[64, 256, 784], [1, 71, 50], [300, 450, 513]] {
+    for [m, n, k] in [
+        [64, 256, 784],
+        [1, 71, 50],
+        [300, 450, 513],
+        [16, 40, 9000],
+        [3, 5, 90_000],
+    ] {
         let (a, b) = (vec![1.0; m * k], vec![1.0; k * n]);
         let mut c = vec![0.0; m * n];
         // Row by row, and column by column.

@@ -66,7 +66,7 @@ impl Kernels {
             parts = plan.parts().max(parts);
             bytes = plan.bytes().max(bytes);
         }
-        workspace.grow(threads, bytes);
+        workspace.grow(threads, bytes, 0);
         let slots = workspace.slots();
         let tasks = &*tasks;
         // Each part makes the plan of its product again: that is cheaper than to keep them all.

@@ -91,6 +91,17 @@ const FAR_ROWS: usize = 8;
 /// Accumulators needed to keep the FMA units busy: latency 4 on 2 ports, with some slack.
 const BUSY: usize = 10;
 
+/// What is free to choose of a blocking, for the same result but for the order of its sums.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Tiling {
+    /// Width of the micro-tile, in registers.
+    pub(super) width: usize,
+    /// Height of the micro-tile, in rows.
+    pub(super) height: usize,
+    pub(super) pack_a: bool,
+    pub(super) pack_b: bool,
+}
+
 impl Blocking {
     /// The blocking of an `m x k` by `k x n` product; `b_unit`: the columns of B are contiguous.
     pub(super) fn choose<T: Element>(
@@ -98,15 +109,38 @@ impl Blocking {
         (m, n, k): (usize, usize, usize),
         b_unit: bool,
     ) -> Self {
-        let registers = n.div_ceil(kit.lanes);
-        let (nv, mr) = tile_size(kit, m, registers);
-        let (rows, cols) = (Split::new(m, mr), Split::new(registers, nv));
+        let (width, height) = tile_size(kit, m, n.div_ceil(kit.lanes));
+        let row_panels = Split::new(m, height).parts();
         let b_len = n.saturating_mul(k);
         let pack_b = !b_unit
-            || (rows.parts() >= 8 && b_len >= 64 * 1024)
+            || (row_panels >= 8 && b_len >= 64 * 1024)
             || (m >= FAR_ROWS && b_len >= FAR_LEN);
         let work = m.saturating_mul(n).saturating_mul(k);
-        let pack_a = pack_b && n > 128 && work > PACK_A_WORK;
+        let tiling = Tiling {
+            width,
+            height,
+            pack_a: pack_b && n > 128 && work > PACK_A_WORK,
+            pack_b,
+        };
+        Self::of(kit, (m, n, k), tiling)
+    }
+
+    /// The blocking of an `m x k` by `k x n` product with the given tiles.
+    pub(super) fn of<T: Element>(
+        kit: &Kit<T>,
+        (m, n, k): (usize, usize, usize),
+        tiling: Tiling,
+    ) -> Self {
+        let Tiling {
+            width,
+            height,
+            pack_a,
+            pack_b,
+        } = tiling;
+        let (rows, cols) = (
+            Split::new(m, height),
+            Split::new(n.div_ceil(kit.lanes), width),
+        );
         let kc = if pack_a || pack_b { KC } else { KC_DIRECT };
         // Divisions are slow enough to show in the smallest products, which have one panel.
         let panels = |split: Split, max: usize| match split.parts() {

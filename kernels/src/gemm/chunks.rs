@@ -1,7 +1,8 @@
 //! Which part of C each member of a team computes.
 //!
-//! Each element of C is summed by one member, in an order that does not depend on the cut; so the
-//! cut may follow the number of threads without changing a bit.
+//! Each element of C is summed by one member, or by several whose parts are added in the order of the
+//! depth (`partial`): neither depends on the cut, so the cut may follow the number of threads without
+//! changing a bit.
 
 use std::ops::Range;
 
@@ -20,21 +21,14 @@ pub(super) struct Chunks {
 }
 
 impl Chunks {
-    /// As many chunks as there are threads, while each has enough to do: the longer side is cut
-    /// first.
+    /// A chunk for each member: the longer side of an `m x n` matrix is cut first.
     pub(super) fn new(
-        threads: usize,
-        (m, n, k): (usize, usize, usize),
+        members: usize,
+        (m, n): (usize, usize),
         row_panels: usize,
         col_panels: usize,
     ) -> Self {
-        let (mut down, mut across) = (1, 1);
-        let work = m.saturating_mul(n).saturating_mul(k);
-        let wanted = if threads == 1 {
-            1
-        } else {
-            threads.min(work / CHUNK_WORK)
-        };
+        let (wanted, mut down, mut across) = (members, 1, 1);
         if wanted > 1 {
             if m >= n {
                 down = wanted.min(row_panels);
@@ -50,6 +44,15 @@ impl Chunks {
             down,
             across,
         }
+    }
+
+    /// How many of `threads` members take part in a product: each has enough to do.
+    pub(super) fn members(threads: usize, (m, n, k): (usize, usize, usize)) -> usize {
+        if threads == 1 {
+            return 1;
+        }
+        let work = m.saturating_mul(n).saturating_mul(k);
+        threads.min(work / CHUNK_WORK).max(1)
     }
 
     /// Whether so many multiply-adds are worth more than one thread.

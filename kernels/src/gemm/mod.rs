@@ -24,12 +24,15 @@ mod macrokernel;
 mod microkernel;
 mod pack;
 mod panels;
+mod partial;
 mod plan;
 mod prepack;
 mod product;
 mod step;
 mod tables;
 mod update;
+#[cfg(feature = "probe")]
+mod variant;
 mod vector;
 mod workspace;
 
@@ -38,4 +41,6 @@ pub use driver::Gemm;
 pub use prepack::{PackedB, Right};
 pub(crate) use tables::GemmKernels;
 pub use update::{Gradient, Update};
+#[cfg(feature = "probe")]
+pub use variant::Variant;
 pub use workspace::Workspace;

@@ -178,7 +178,7 @@ impl fmt::Debug for PackedB {
 }
 
 /// Whether the columns of B are contiguous, which decides how a product is blocked.
-fn is_unit(b: MatRef<'_>) -> bool {
+pub(super) fn is_unit<T>(b: MatRef<'_, T>) -> bool {
     b.col_stride() == 1 || b.cols() == 1
 }
 

@@ -2,10 +2,10 @@
 
 use std::ops::Range;
 
-use super::blocking::Blocking;
+use super::blocking::{Blocking, Split};
 use super::macrokernel::{Block, Finish};
 use super::panels::{Cut, Operand, pack};
-use super::prepack::Prepacked;
+use super::prepack::{Prepacked, is_unit};
 use super::tables::Kit;
 use super::vector::Element;
 use crate::view::{MatMut, MatRef};
@@ -49,6 +49,11 @@ impl<T> Output<T> {
         }
     }
 
+    /// Where a row starts.
+    pub(super) fn row(&self, i: usize) -> *mut T {
+        self.ptr.wrapping_offset(i as isize * self.row_stride)
+    }
+
     /// C with rows and columns exchanged.
     pub(super) fn t(self) -> Self {
         Self {
@@ -65,6 +70,16 @@ impl<T> Output<T> {
 unsafe impl<T: Send> Send for Output<T> {}
 // SAFETY: as above.
 unsafe impl<T: Send> Sync for Output<T> {}
+
+/// A part of the product: row panels, column panels, and blocks of the depth.
+#[derive(Clone, Debug)]
+pub(super) struct Region {
+    pub(super) rows: Range<usize>,
+    pub(super) cols: Range<usize>,
+    pub(super) depth: Range<usize>,
+    /// Whether the sums are complete after the last of these blocks, and to be finished.
+    pub(super) completes: bool,
+}
 
 /// The memory of one member.
 #[derive(Clone, Copy, Debug)]
@@ -83,14 +98,21 @@ const DOT_ROWS: usize = 48;
 const DOT_DEPTH: usize = 10;
 /// Columns that one chunk of dot products has at least.
 pub(super) const DOT_COLS: usize = 16;
+/// Elements of the rows of a block of dot products: they are read again for every few columns, from
+/// the second-level cache.
+const DOT_BLOCK: usize = 1 << 15;
+/// Depth of a block that is not cut for that: with the lanes added up once for so many steps, nothing
+/// is lost.
+const DOT_KC: usize = 1 << 12;
 
 /// Which way a product is computed.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Way<'a, T> {
-    /// Few rows: every element of C is a dot product along contiguous operands.
-    Dots(MatRef<'a, T>),
+    /// Few rows: every element of C is a dot product along contiguous operands, by blocks of the
+    /// depth.
+    Dots(MatRef<'a, T>, Split),
     /// One column: as one row of the transposed product.
-    DotsOfAColumn(MatRef<'a, T>),
+    DotsOfAColumn(MatRef<'a, T>, Split),
     /// The general way: micro-tiles, with packed panels where the blocking says so.
     Tiles {
         blocking: Blocking,
@@ -104,27 +126,39 @@ pub(super) enum Way<'a, T> {
 impl<'a, T: Element> Product<'a, T> {
     /// The best way for this C.
     pub(super) fn way(&self, out: &Output<T>, k: usize, finish: &impl Finish<T>) -> Way<'a, T> {
-        let (m, n, lanes) = (out.rows, out.cols, self.kit.lanes);
+        let (m, n) = (out.rows, out.cols);
         let blocking = match self.b {
             Factor::Packed(packed) => {
                 let blocking = Blocking::choose(self.kit, (m, n, k), packed.unit);
                 blocking.with_columns(self.kit, m, packed.cut.split)
             }
             Factor::View(b) => {
-                let along_depth = self.a.col_stride() == 1 && b.row_stride() == 1;
-                if along_depth && out.col_stride == 1 && k >= lanes {
-                    if n == 1 {
-                        return Way::DotsOfAColumn(b);
-                    }
-                    if m <= DOT_ROWS.min(k / DOT_DEPTH) && b.col_stride() != 1 {
-                        return Way::Dots(b);
-                    }
+                if (n == 1 || m <= DOT_ROWS.min(k / DOT_DEPTH))
+                    && let Some(way) = self.dots(b, out, k)
+                {
+                    return way;
                 }
-                let b_unit = b.col_stride() == 1 || n == 1;
-                Blocking::choose(self.kit, (m, n, k), b_unit)
+                Blocking::choose(self.kit, (m, n, k), is_unit(b))
             }
         };
-        let line = LINE / size_of::<T>();
+        self.tiles_of(blocking, finish)
+    }
+
+    /// By dot products, if the operands and C lie in memory as these need it.
+    pub(super) fn dots(&self, b: MatRef<'a, T>, out: &Output<T>, k: usize) -> Option<Way<'a, T>> {
+        let along_depth = self.a.col_stride() == 1 && b.row_stride() == 1;
+        if !along_depth || out.col_stride != 1 || k < self.kit.lanes {
+            return None;
+        }
+        if out.cols == 1 {
+            return Some(Way::DotsOfAColumn(b, dot_depth(1, k)));
+        }
+        (b.col_stride() != 1).then(|| Way::Dots(b, dot_depth(out.rows, k)))
+    }
+
+    /// By micro-tiles.
+    pub(super) fn tiles_of(&self, blocking: Blocking, finish: &impl Finish<T>) -> Way<'a, T> {
+        let (lanes, line) = (self.kit.lanes, LINE / size_of::<T>());
         let aside = finish.takes_all() && blocking.depth.parts() == 1;
         Way::Tiles {
             blocking,
@@ -134,20 +168,25 @@ impl<'a, T: Element> Product<'a, T> {
         }
     }
 
-    /// Loops `jc`, `pc`, `ic` over the given panels.
+    /// Loops `jc`, `pc`, `ic` over a region.
     ///
     /// # Safety
-    /// The panels lie in C, no one else touches them, and the buffers hold `packed_a`, `packed_b` and
+    /// The region lies in C, no one else touches it, and the buffers hold `packed_a`, `packed_b` and
     /// `row_panel` elements.
     pub(super) unsafe fn tiles(
         &self,
         blocking: &Blocking,
-        row_range: Range<usize>,
-        col_range: Range<usize>,
+        region: Region,
         out: Output<T>,
         buffers: Buffers<T>,
         finish: impl Finish<T>,
     ) {
+        let Region {
+            rows: row_range,
+            cols: col_range,
+            depth: depth_range,
+            completes,
+        } = region;
         let (kit, a) = (self.kit, self.a);
         let a_cut = Cut {
             split: blocking.rows,
@@ -165,7 +204,7 @@ impl<'a, T: Element> Product<'a, T> {
             let jc = next_cols;
             next_cols = (jc + blocking.col_panels).min(col_range.end);
             let cols = jc..next_cols;
-            for pc in 0..blocking.depth.parts() {
+            for pc in depth_range.clone() {
                 let (p, depth) = (blocking.depth.start(pc), blocking.depth.len(pc));
                 let b_block = match self.b {
                     Factor::Packed(packed) => packed.operand(jc, p),
@@ -211,8 +250,12 @@ impl<'a, T: Element> Product<'a, T> {
                         b: b_block,
                         k: depth,
                         alpha: self.alpha,
-                        beta: if pc == 0 { self.beta } else { T::ONE },
-                        last: pc + 1 == blocking.depth.parts(),
+                        beta: if pc == depth_range.start {
+                            self.beta
+                        } else {
+                            T::ONE
+                        },
+                        last: completes && pc + 1 == depth_range.end,
                         aside: buffers.aside,
                     };
                     // SAFETY: this function's contract; packed blocks start at the first panel.
@@ -221,6 +264,14 @@ impl<'a, T: Element> Product<'a, T> {
             }
         }
     }
+}
+
+/// The blocks of a depth k for dot products with `rows` rows that are read again and again.
+fn dot_depth(rows: usize, k: usize) -> Split {
+    if k <= DOT_KC {
+        return Split::new(k, k);
+    }
+    Split::new(k, (DOT_BLOCK / rows).clamp(DOT_KC / 4, DOT_KC))
 }
 
 /// Bytes of a cache line: packed panels start at one.

@@ -8,6 +8,7 @@ use super::dot::{DotFn, dot_fn};
 use super::finish::{Finish, FinishArgs, FinishFn};
 use super::microkernel::{Variants, variants};
 use super::pack::{PackFn, pack_fn};
+use super::partial::{AddFn, add_fn};
 use super::step::{StepArgs, StepFn, StepOnTile};
 use super::vector::{Lane, Level, Vector};
 use crate::isa::Isa;
@@ -28,6 +29,8 @@ pub(super) struct Kit<T: 'static> {
     pub(super) pack: PackFn<T>,
     /// Products of few rows.
     pub(super) dot: DotFn<T>,
+    /// Adds partial sums to C.
+    pub(super) add: AddFn<T>,
 }
 
 /// The GEMM kernels of one instruction set.
@@ -105,6 +108,7 @@ const fn kit<L: Level, T: Lane>(families: &'static [Family<T>]) -> Kit<T> {
         families,
         pack: pack_fn::<L, T>(),
         dot: dot_fn::<L, T>(),
+        add: add_fn::<L, T>(),
     }
 }
 

@@ -1,16 +1,19 @@
 //! Memory for packed operands, kept between calls.
 
 use super::blocking::packed_bound;
+use super::partial::partial_bound;
 use crate::team::MAX_THREADS;
 use aligned_vec::{AVec, ConstAlign};
 
-/// Memory for packed operands: one slot per member of a team, grown when needed, kept between calls.
+/// Memory for packed operands, one slot per member of a team, and for partial sums that the members
+/// share: grown when needed, kept between calls.
 ///
 /// A call that fits what earlier calls needed does not allocate; [`Workspace::reserve`] makes the
 /// first one fit too.
 #[derive(Debug)]
 pub struct Workspace {
     bytes: AVec<u8, ConstAlign<ALIGN>>,
+    shared_bytes: usize,
     slot_bytes: usize,
 }
 
@@ -28,6 +31,7 @@ impl Workspace {
     pub fn new() -> Self {
         Self {
             bytes: AVec::new(ALIGN),
+            shared_bytes: 0,
             slot_bytes: 0,
         }
     }
@@ -44,26 +48,34 @@ impl Workspace {
     /// can have; other numbers are taken as the nearest of these.
     pub fn reserve(&mut self, m: usize, n: usize, k: usize, threads: usize) {
         let bytes = packed_bound((m, n, k)) * size_of::<f32>();
-        self.grow(threads.clamp(1, MAX_THREADS), bytes);
+        let shared_bytes = match threads {
+            0 | 1 => 0,
+            _ => partial_bound((m, n, k)) * size_of::<f32>(),
+        };
+        self.grow(threads.clamp(1, MAX_THREADS), bytes, shared_bytes);
     }
 
-    /// Makes room for `slots` slots of at least `bytes` bytes each.
-    pub(super) fn grow(&mut self, slots: usize, bytes: usize) {
+    /// Makes room for `slots` slots of at least `bytes` bytes each, and `shared_bytes` for all.
+    pub(super) fn grow(&mut self, slots: usize, bytes: usize, shared_bytes: usize) {
         let slot_bytes = bytes.next_multiple_of(ALIGN);
+        let shared_bytes = shared_bytes.next_multiple_of(ALIGN);
         // A size that saturates is refused by the allocation, where a wrapped one would be made.
         let all_bytes = slots.saturating_mul(slot_bytes);
+        let all_bytes = all_bytes.saturating_add(shared_bytes);
         if all_bytes > self.bytes.len() {
             // What was there has no meaning any more: do not copy it.
             self.bytes.clear();
             self.bytes.resize(all_bytes, 0);
         }
+        self.shared_bytes = shared_bytes;
         self.slot_bytes = slot_bytes;
     }
 
     /// The slots, after [`Self::grow`].
     pub(super) fn slots(&mut self) -> Slots {
         Slots {
-            base: self.bytes.as_mut_ptr(),
+            shared: self.bytes.as_mut_ptr(),
+            shared_bytes: self.shared_bytes,
             slot_bytes: self.slot_bytes,
         }
     }
@@ -72,11 +84,13 @@ impl Workspace {
 /// The slots of a workspace, to be shared with the members of a team.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Slots {
-    base: *mut u8,
+    shared: *mut u8,
+    shared_bytes: usize,
     slot_bytes: usize,
 }
 
-// SAFETY: `Slots::get` leaves it to its caller that a slot is used by one thread at a time.
+// SAFETY: `Slots::get` and `Slots::shared` leave it to their callers that no place is used by two
+// threads at a time.
 unsafe impl Send for Slots {}
 // SAFETY: as above.
 unsafe impl Sync for Slots {}
@@ -89,7 +103,17 @@ impl Slots {
     /// pointer is used, and no one else uses this slot meanwhile.
     pub(super) unsafe fn get<T>(self, slot: usize) -> *mut T {
         // SAFETY: the slot lies in the buffer, says the caller.
-        unsafe { self.base.add(slot * self.slot_bytes).cast() }
+        unsafe {
+            self.shared
+                .add(self.shared_bytes + slot * self.slot_bytes)
+                .cast()
+        }
+    }
+
+    /// Start of the memory that all members share, aligned to a page; it may be used for as long as
+    /// the workspace is borrowed, each place by one thread at a time.
+    pub(super) fn shared<T>(self) -> *mut T {
+        self.shared.cast()
     }
 }
 

@@ -5,7 +5,7 @@ use tests::activation::Activation;
 use tests::cases::check_each;
 use tests::layout::Storage;
 
-use crate::case::{Case, Post, available, run};
+use crate::case::{Case, Post, available, check_by, run};
 
 fn cases() -> Vec<Case> {
     let (rows, cols) = (Storage::Rows { pad: 0 }, Storage::Cols { pad: 0 });
@@ -39,7 +39,52 @@ fn cases() -> Vec<Case> {
             ]);
         }
     }
+    for shape in LONG {
+        for (a, b) in [(rows, rows), (rows, cols), (cols, rows)] {
+            let derivative = Post::Derivative(Activation::Tanh);
+            let case = Case {
+                a,
+                b,
+                post: derivative,
+                ..Case::new(shape)
+            };
+            cases.extend([case.scaled(-2.5, 0.5), Case { post: relu, ..case }]);
+            let spread = Storage::Spread;
+            cases.extend([spread, Storage::RowsBackwards].map(|c| Case { c, ..case }));
+        }
+    }
     cases
+}
+
+/// Few outputs of a long depth, which members share by its blocks: in tiles and dot products, with
+/// more blocks than there is room for partial sums, and fewer than members.
+const LONG: [[usize; 3]; 6] = [
+    [16, 16, 9000],
+    [10, 33, 5001],
+    [66, 50, 1100],
+    [3, 5, 100_000],
+    [70, 1, 20_000],
+    [256, 200, 1300],
+];
+
+#[test]
+fn few_outputs_of_a_long_depth() {
+    let (rows, cols) = (Storage::Rows { pad: 0 }, Storage::Cols { pad: 0 });
+    let post = Post::Activate {
+        bias: true,
+        activation: Activation::Sigmoid,
+    };
+    let cases = LONG.into_iter().flat_map(|shape| {
+        [(rows, rows), (rows, cols), (cols, rows)].map(|(a, b)| Case {
+            a,
+            b,
+            post,
+            ..Case::new(shape).scaled(0.5, -1.5)
+        })
+    });
+    check_by(cases, |case, operands, kernels, workspace| {
+        with_team(3, |team| run(case, operands, kernels, workspace, team))
+    });
 }
 
 #[test]
