@@ -4,10 +4,12 @@ use std::cell::RefCell;
 use std::fmt;
 use std::ops::ControlFlow;
 
+use crate::clip::Clip;
 use crate::data::Data;
 use crate::error::MlpError;
 use crate::optimizer::{Optimizer, ParamGroup};
 use crate::report::EpochReport;
+use crate::schedule::{ReduceOnPlateau, Schedule};
 
 /// Rows of a batch unless said otherwise: the middle of the range 32 to 256 that usually works.
 const DEFAULT_BATCH_SIZE: usize = 128;
@@ -68,6 +70,9 @@ type Callback<'a> = Box<dyn FnMut(&EpochReport) -> ControlFlow<()> + 'a>;
 pub struct TrainConfig<'a> {
     pub(crate) optimizer: Optimizer,
     pub(crate) groups: Vec<ParamGroup>,
+    pub(crate) clip: Option<Clip>,
+    pub(crate) schedule: Option<Schedule>,
+    pub(crate) reduce_on_plateau: Option<ReduceOnPlateau>,
     pub(crate) batch_size: usize,
     pub(crate) max_epochs: usize,
     pub(crate) shuffle: bool,
@@ -84,6 +89,9 @@ impl Default for TrainConfig<'_> {
         Self {
             optimizer: Optimizer::default(),
             groups: Vec::new(),
+            clip: None,
+            schedule: None,
+            reduce_on_plateau: None,
             batch_size: DEFAULT_BATCH_SIZE,
             max_epochs: DEFAULT_MAX_EPOCHS,
             shuffle: true,
@@ -108,6 +116,28 @@ impl<'a> TrainConfig<'a> {
     /// an earlier one.
     pub fn group(mut self, group: ParamGroup) -> Self {
         self.groups.push(group);
+        self
+    }
+
+    /// Clips the gradient of each step; by default nothing is clipped.
+    pub fn clip(mut self, clip: Clip) -> Self {
+        self.clip = Some(clip);
+        self
+    }
+
+    /// How the learning rate changes; by default it does not.
+    ///
+    /// Steps and epochs count from the beginning of [`fit`](crate::Mlp::fit), and go on in
+    /// [`resume`](crate::Mlp::resume) and [`partial_fit`](crate::Mlp::partial_fit).
+    pub fn schedule(mut self, schedule: Schedule) -> Self {
+        self.schedule = Some(schedule);
+        self
+    }
+
+    /// Lowers the learning rate where the validation loss, or the training loss without validation
+    /// data, no longer falls; multiplies with a schedule.
+    pub fn reduce_on_plateau(mut self, settings: ReduceOnPlateau) -> Self {
+        self.reduce_on_plateau = Some(settings);
         self
     }
 
@@ -175,6 +205,15 @@ impl<'a> TrainConfig<'a> {
     /// Checks all settings.
     pub(crate) fn check(&self) -> Result<(), MlpError> {
         self.optimizer.check()?;
+        if let Some(clip) = &self.clip {
+            clip.check()?;
+        }
+        if let Some(schedule) = &self.schedule {
+            schedule.check()?;
+        }
+        if let Some(settings) = &self.reduce_on_plateau {
+            settings.check()?;
+        }
         at_least_one("batch_size", self.batch_size)?;
         at_least_one("max_epochs", self.max_epochs)?;
         let Some(stopping) = self.early_stopping else {
@@ -215,6 +254,9 @@ impl fmt::Debug for TrainConfig<'_> {
         f.debug_struct("TrainConfig")
             .field("optimizer", &self.optimizer)
             .field("groups", &self.groups)
+            .field("clip", &self.clip)
+            .field("schedule", &self.schedule)
+            .field("reduce_on_plateau", &self.reduce_on_plateau)
             .field("batch_size", &self.batch_size)
             .field("max_epochs", &self.max_epochs)
             .field("shuffle", &self.shuffle)

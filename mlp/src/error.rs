@@ -88,6 +88,16 @@ pub enum MlpError {
         /// The loss.
         loss: f32,
     },
+    /// The norm of the gradient of a step was NaN or infinite; the step changed nothing.
+    #[error(
+        "step {step}: the norm of the gradient is {norm}; the parameters were left as they were"
+    )]
+    NonFiniteGradient {
+        /// Number of the step, counted from 1.
+        step: u64,
+        /// The norm.
+        norm: f32,
+    },
     /// The data cannot be trained on.
     #[error(transparent)]
     Data(#[from] DataError),

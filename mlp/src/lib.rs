@@ -19,6 +19,7 @@
 //!   and where.
 #![forbid(unsafe_code)]
 
+mod clip;
 mod config;
 mod data;
 mod error;
@@ -36,6 +37,7 @@ mod plan;
 mod report;
 mod rng;
 mod run;
+mod schedule;
 mod spec;
 mod train;
 mod trainer;
@@ -45,6 +47,7 @@ mod tests;
 
 pub use kernels::{Activation, Isa, KernelError, MatMut, MatRef, Targets, Team, with_team};
 
+pub use clip::Clip;
 pub use config::{EarlyStopping, TrainConfig};
 pub use data::{BatchBuffer, Batches, Data, DataError, Dataset, Fold, Scaler};
 #[cfg(feature = "files")]
@@ -58,5 +61,6 @@ pub use optimizer::{Adam, AdamW, Optimizer, ParamGroup, Rmsprop, Sgd};
 pub use params::ParameterKind;
 pub use plan::Plan;
 pub use report::{EpochReport, Evaluation, Report, StopReason};
+pub use schedule::{ReduceOnPlateau, Schedule};
 pub use spec::{LayerSpec, MlpBuilder, Spec};
 pub use trainer::Trainer;

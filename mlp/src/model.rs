@@ -13,6 +13,7 @@ use crate::params::Buffer;
 use crate::plan::{Passes, Plan, lower, max_batch};
 use crate::report::Evaluation;
 use crate::run::Engine;
+use crate::schedule::Plateau;
 use crate::spec::{MlpBuilder, Spec};
 
 /// Below so many flop a question is answered by the calling thread alone: entering the thread pool
@@ -37,6 +38,8 @@ pub(crate) struct Progress {
     pub(crate) state: State,
     /// Epochs finished; tells the order of the samples of the next.
     pub(crate) epochs: u64,
+    /// What the reduction on a plateau remembers.
+    pub(crate) plateau: Plateau,
 }
 
 impl Progress {
@@ -45,6 +48,7 @@ impl Progress {
             // Plain gradient descent keeps no state, so this takes no memory.
             state: State::new(Sgd::new(0.0).into(), Vec::new(), parameters),
             epochs: 0,
+            plateau: Plateau::default(),
         }
     }
 }

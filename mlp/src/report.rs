@@ -25,6 +25,11 @@ pub struct EpochReport {
     /// The L2 term of the loss, `weight_decay / 2 |w|^2`, of the parameters that the epoch ended
     /// with; 0 without L2. Decoupled decay is no term of the loss.
     pub penalty: f32,
+    /// Mean over the steps of the norm of the gradient, over all parameters and before clipping;
+    /// `None` if nothing needed it.
+    pub gradient_norm: Option<f32>,
+    /// The learning rate of the last step, without the factors of groups.
+    pub learning_rate: f32,
     /// Loss and accuracy on the validation data after the epoch, if there are any.
     pub validation: Option<Evaluation>,
     /// Seconds since the training began.

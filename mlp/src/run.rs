@@ -56,6 +56,11 @@ impl Engine {
         self.has_gradients.then_some(&*self.gradients)
     }
 
+    /// As [`Engine::gradients`], to be changed before they are used.
+    pub(crate) fn gradients_mut(&mut self) -> Option<&mut [f32]> {
+        self.has_gradients.then_some(&mut *self.gradients)
+    }
+
     /// Makes room for batches of `batch` rows; returns the number of their plan.
     fn plan_for(&mut self, network: &Network, batch: usize, threads: usize) -> usize {
         if let Some(number) = self.plans.iter().position(|plan| plan.batch == batch) {

@@ -1,6 +1,7 @@
 //! The whole of it on small problems; comparisons with a reference are elsewhere.
 
 mod decay;
+mod rates;
 mod refusals;
 
 use std::ops::ControlFlow;

@@ -15,6 +15,7 @@ use crate::params::Buffer;
 use crate::plan::Passes;
 use crate::report::{EpochReport, Evaluation, Report, StopReason};
 use crate::run::Engine;
+use crate::schedule::{Plateau, Schedule};
 use crate::trainer::Trainer;
 
 /// Room in the history is made for so many epochs at most before there are as many.
@@ -105,22 +106,28 @@ fn train(
     if start == Start::Fresh {
         mlp.progress.state = State::new(config.optimizer, factors, layout.len());
         mlp.progress.epochs = 0;
+        mlp.progress.plateau = Plateau::default();
     }
     let batch_size = config.batch_size.min(data.n_samples());
     let seed = config.seed.unwrap_or(mlp.network.spec.seed);
+    let schedule = config.schedule.clone().unwrap_or_else(Schedule::constant);
+    let trainer = Trainer::new(mlp, config.optimizer, &config.groups)?
+        .clip(config.clip)?
+        .schedule(schedule)?;
+    let network = &trainer.network().network;
     let training = Training {
         data,
         config,
         max_epochs,
         batches: Batches::new(data.n_samples(), batch_size, seed)?,
         buffer: BatchBuffer::new(data, batch_size)?,
-        evaluator: Engine::new(&mlp.network, Passes::Forward),
-        good: mlp.network.parameters.clone(),
+        evaluator: Engine::new(network, Passes::Forward),
+        good: network.parameters.clone(),
         best: Best::new(config),
         history: Vec::with_capacity(max_epochs.min(HISTORY_RESERVE)),
         clock,
         training_seconds: 0.0,
-        trainer: Trainer::new(mlp, config.optimizer, &config.groups)?,
+        trainer,
     };
     with_team(config.threads, |team| training.run(team))
 }
@@ -148,12 +155,12 @@ impl Training<'_, '_> {
         let mut stop_reason = StopReason::MaxEpochs;
         for epoch in 1..=self.max_epochs {
             let began = Instant::now();
-            let Some(loss) = self.epoch(team)? else {
+            let Some(means) = self.epoch(team)? else {
                 stop_reason = StopReason::NonFinite;
                 break;
             };
             self.training_seconds += began.elapsed().as_secs_f64();
-            if let Some(reason) = self.finish_epoch(epoch, loss, team)? {
+            if let Some(reason) = self.finish_epoch(epoch, means, team)? {
                 stop_reason = reason;
                 break;
             }
@@ -171,13 +178,13 @@ impl Training<'_, '_> {
         Ok(self.report(stop_reason, first_step))
     }
 
-    /// One pass over the data: the mean loss, or nothing if a loss or a parameter was not finite.
-    fn epoch(&mut self, team: &Team) -> Result<Option<f32>, MlpError> {
+    /// One pass over the data; nothing if a loss, a gradient or a parameter was not finite.
+    fn epoch(&mut self, team: &Team) -> Result<Option<EpochMeans>, MlpError> {
         if self.config.shuffle {
             let epoch = self.trainer.network().progress.epochs;
             self.batches.shuffle(epoch);
         }
-        let mut sum = 0.0;
+        let (mut sum, mut norms) = (0.0, 0.0);
         for (number, rows) in self.batches.iter().enumerate() {
             let (inputs, targets) = if self.config.shuffle {
                 let batch = self.buffer.gather(self.data, rows)?;
@@ -197,7 +204,12 @@ impl Training<'_, '_> {
                 let parameters = &self.trainer.network().network.parameters;
                 self.good.copy_from_slice(parameters);
             }
-            self.trainer.descend(inputs, team)?;
+            match self.trainer.descend(inputs, team) {
+                Ok(()) => {}
+                Err(MlpError::NonFiniteGradient { .. }) => return Ok(None),
+                Err(error) => return Err(error),
+            }
+            norms += f64::from(self.trainer.gradient_norm().unwrap_or(0.0));
             sum += f64::from(loss) * rows.len() as f64;
         }
         let mlp = self.trainer.network_mut();
@@ -206,15 +218,22 @@ impl Training<'_, '_> {
         if !parameters.fold(true, |finite, w| finite & w.is_finite()) {
             return Ok(None);
         }
-        mlp.progress.epochs += 1;
-        Ok(Some((sum / self.data.n_samples() as f64) as f32))
+        self.trainer.end_epoch();
+        let batches = self.batches.iter().len() as f64;
+        Ok(Some(EpochMeans {
+            loss: (sum / self.data.n_samples() as f64) as f32,
+            gradient_norm: self
+                .trainer
+                .gradient_norm()
+                .map(|_| (norms / batches) as f32),
+        }))
     }
 
     /// Validation, history, callback; the reason to stop here, if there is one.
     fn finish_epoch(
         &mut self,
         epoch: usize,
-        loss: f32,
+        means: EpochMeans,
         team: &Team,
     ) -> Result<Option<StopReason>, MlpError> {
         let network = &self.trainer.network().network;
@@ -225,12 +244,20 @@ impl Training<'_, '_> {
         let penalty = self.trainer.penalty();
         let report = EpochReport {
             epoch,
-            loss,
+            loss: means.loss,
             penalty,
+            gradient_norm: means.gradient_norm,
+            learning_rate: self.trainer.learning_rate(),
             validation,
             seconds: self.clock.elapsed().as_secs_f64(),
         };
         self.history.push(report);
+        if let Some(settings) = &self.config.reduce_on_plateau {
+            let watched = validation.map_or(means.loss, |validation| validation.loss);
+            let plateau = &mut self.trainer.network_mut().progress.plateau;
+            plateau.see(settings, watched);
+        }
+        let network = &self.trainer.network().network;
         if let Some(validation) = validation {
             self.best.see(epoch, validation, &network.parameters);
         }
@@ -274,6 +301,13 @@ impl Training<'_, '_> {
             history: self.history,
         }
     }
+}
+
+/// What is averaged over an epoch.
+#[derive(Clone, Copy)]
+struct EpochMeans {
+    loss: f32,
+    gradient_norm: Option<f32>,
 }
 
 /// The best epoch so far, and how long early stopping has waited for a better one.

@@ -3,12 +3,14 @@
 
 use kernels::{MatRef, Targets, Team};
 
+use crate::clip::{self, Clip};
 use crate::data::check_matrix;
 use crate::error::MlpError;
 use crate::model::Mlp;
 use crate::optimizer::{Optimizer, ParamGroup, resolve};
 use crate::plan::Passes;
 use crate::run::Engine;
+use crate::schedule::Schedule;
 
 /// Trains a network step by step.
 ///
@@ -38,6 +40,11 @@ use crate::run::Engine;
 pub struct Trainer<'n> {
     mlp: &'n mut Mlp,
     engine: Engine,
+    clip: Option<Clip>,
+    schedule: Schedule,
+    /// Whether the norm of the gradient is wanted, clipping or not.
+    watch_norm: bool,
+    gradient_norm: Option<f32>,
 }
 
 impl Mlp {
@@ -62,7 +69,14 @@ impl<'n> Trainer<'n> {
         let factors = resolve(layout, groups)?;
         mlp.progress.state.switch(optimizer, factors, layout.len());
         let engine = Engine::new(&mlp.network, Passes::Both);
-        Ok(Self { mlp, engine })
+        Ok(Self {
+            mlp,
+            engine,
+            clip: None,
+            schedule: Schedule::constant(),
+            watch_norm: false,
+            gradient_norm: None,
+        })
     }
 
     /// Trains groups of parameters in ways of their own; replaces the groups given before.
@@ -73,6 +87,55 @@ impl<'n> Trainer<'n> {
         let factors = resolve(self.mlp.network.graph.parameters(), groups)?;
         self.mlp.progress.state.treat(factors);
         Ok(self)
+    }
+
+    /// Clips the gradients before each update; `None` clips nothing.
+    ///
+    /// # Errors
+    /// [`MlpError::Setting`] if the bound is out of range.
+    pub fn clip(mut self, clip: impl Into<Option<Clip>>) -> Result<Self, MlpError> {
+        self.clip = clip.into();
+        if let Some(clip) = &self.clip {
+            clip.check()?;
+        }
+        Ok(self)
+    }
+
+    /// Changes the learning rate from step to step, or from epoch to epoch; the end of an epoch is
+    /// told with [`Trainer::end_epoch`].
+    ///
+    /// Steps and epochs are counted since the network was built, or since its last
+    /// [`fit`](Mlp::fit) began.
+    ///
+    /// # Errors
+    /// [`MlpError::Setting`] if a setting is out of range.
+    pub fn schedule(mut self, schedule: Schedule) -> Result<Self, MlpError> {
+        schedule.check()?;
+        self.schedule = schedule;
+        Ok(self)
+    }
+
+    /// Lets each step find the norm of its gradient, also where nothing is clipped, to be read with
+    /// [`Trainer::gradient_norm`]; costs about as much as clipping.
+    pub fn watch_gradient_norm(mut self) -> Self {
+        self.watch_norm = true;
+        self
+    }
+
+    /// The norm of the gradient of the last update, over all parameters and before clipping; `None`
+    /// if it was not needed.
+    pub fn gradient_norm(&self) -> Option<f32> {
+        self.gradient_norm
+    }
+
+    /// The learning rate of the last update, without the factors of groups.
+    pub fn learning_rate(&self) -> f32 {
+        self.mlp.progress.state.learning_rate()
+    }
+
+    /// Counts an epoch, for schedules per epoch.
+    pub fn end_epoch(&mut self) {
+        self.mlp.progress.epochs += 1;
     }
 
     /// The L2 term of the loss, which the losses returned by other methods do not include:
@@ -100,7 +163,7 @@ impl<'n> Trainer<'n> {
     /// As [`Trainer::gradients_of`]; parameters and state are read and written once.
     ///
     /// # Errors
-    /// As [`Trainer::gradients_of`]; the parameters are then as they were.
+    /// As [`Trainer::gradients_of`] and [`Trainer::update`]; the parameters are then as they were.
     pub fn step<'a>(
         &mut self,
         x: impl Into<MatRef<'a>>,
@@ -172,6 +235,11 @@ impl<'n> Trainer<'n> {
 
     /// The backward pass and the update, after [`Trainer::loss_of_finite`] of the same inputs.
     pub(crate) fn descend(&mut self, x: MatRef<'_>, team: &Team) -> Result<(), MlpError> {
+        if self.needs_norm() {
+            self.engine.backward(&self.mlp.network, x, team)?;
+            return self.update(team);
+        }
+        self.set_rate();
         let Mlp { network, progress } = &mut *self.mlp;
         self.engine
             .backward_and_step(network, &mut progress.state, x, team)
@@ -216,28 +284,60 @@ impl<'n> Trainer<'n> {
         self.engine.backward(&self.mlp.network, x, team)
     }
 
-    /// The gradients of the last backward pass, in the order of [`Mlp::parameters`]; `None` before
-    /// the first, and after [`Trainer::step`], which does not keep them.
+    /// The gradients of the last backward pass, in the order of [`Mlp::parameters`], clipped after
+    /// an update that clips; `None` before the first, and after a [`Trainer::step`] that neither clips
+    /// nor watches the norm, which does not keep them.
     pub fn gradients(&self) -> Option<&[f32]> {
         self.engine.gradients()
     }
 
-    /// Lets the optimiser change the parameters by the gradients of the last backward pass.
+    /// Lets the optimiser change the parameters by the gradients of the last backward pass, clipped
+    /// if [`Trainer::clip`] says so.
     ///
     /// # Errors
-    /// [`MlpError::Shape`] if there are none, see [`Trainer::gradients`].
+    /// [`MlpError::Shape`] if there are none, see [`Trainer::gradients`];
+    /// [`MlpError::NonFiniteGradient`] if their norm is needed and not finite. The parameters are then
+    /// as they were.
     pub fn update(&mut self, team: &Team) -> Result<(), MlpError> {
+        self.set_rate();
+        let needs_norm = self.needs_norm();
         let Mlp { network, progress } = &mut *self.mlp;
-        let gradients = self.engine.gradients().ok_or_else(|| MlpError::Shape {
+        let gradients = self.engine.gradients_mut().ok_or_else(|| MlpError::Shape {
             what: "update",
             expected: "gradients of a backward pass".into(),
             got: "none that were kept".into(),
         })?;
+        self.gradient_norm = None;
+        if needs_norm {
+            let norm = clip::norm(network.kernels, gradients, team);
+            self.gradient_norm = Some(norm as f32);
+            if !norm.is_finite() {
+                return Err(MlpError::NonFiniteGradient {
+                    step: progress.state.step + 1,
+                    norm: norm as f32,
+                });
+            }
+            if let Some(clip) = &self.clip {
+                clip.apply(network.kernels, gradients, norm, team);
+            }
+        }
         let parameters = &mut network.parameters;
         progress
             .state
             .update(network.kernels, gradients, parameters, team)?;
         Ok(())
+    }
+
+    fn needs_norm(&self) -> bool {
+        self.clip.is_some() || self.watch_norm
+    }
+
+    /// The learning rate of the update that comes.
+    fn set_rate(&mut self) {
+        let progress = &mut self.mlp.progress;
+        let steps = progress.state.step;
+        let factor = self.schedule.at(steps, progress.epochs) * progress.plateau.factor;
+        progress.state.set_rate(factor);
     }
 
     /// The network as it is now.

@@ -9,7 +9,7 @@ use std::ops::ControlFlow;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use kernels::{Gemm, Kernels, MatMut, MatRef, Team, Workspace, with_team};
-use mlp::{Adam, Dataset, Mlp, Optimizer, Rmsprop, Sgd, Targets, TrainConfig};
+use mlp::{Adam, Clip, Dataset, Mlp, Optimizer, Rmsprop, Schedule, Sgd, Targets, TrainConfig};
 use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 use tests::values::Values;
 
@@ -212,6 +212,8 @@ fn fit_allocates_in_its_first_epoch_only() {
                     .max_epochs(5)
                     .shuffle(shuffle)
                     .validation(&data)
+                    .clip(Clip::norm(0.1))
+                    .schedule(Schedule::warmup(3, 0.1).then(3, Schedule::cosine(9, 0.0)))
                     .on_epoch(|epoch| {
                         if epoch.epoch == 1 || epoch.epoch == 5 {
                             mark();

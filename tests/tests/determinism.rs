@@ -2,8 +2,8 @@
 
 use kernels::{Isa, Kernels};
 use mlp::{
-    Adam, AdamW, Dataset, Mlp, Optimizer, ParamGroup, Rmsprop, Sgd, Targets, Team, TrainConfig,
-    with_team,
+    Adam, AdamW, Clip, Dataset, Mlp, Optimizer, ParamGroup, Rmsprop, Sgd, Targets, Team,
+    TrainConfig, with_team,
 };
 use tests::cases::check_each;
 use tests::values::Values;
@@ -58,6 +58,29 @@ fn a_training_is_the_same_again_and_for_any_number_of_threads() {
         }
         if train(isa, 2, 1) == expected {
             return Err("another seed ends in the same bits".to_owned());
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn a_clipped_training_is_the_same_for_any_number_of_threads() {
+    check_each(isas(), |&isa| {
+        for clip in [Clip::norm(0.1), Clip::value(0.001)] {
+            let run = |threads| {
+                let mut network = network(isa, 1);
+                let config = config(threads).clip(clip);
+                let report = network.fit(&data(), &config).expect("good data");
+                let norms = report.history.iter().map(|epoch| epoch.gradient_norm);
+                let norms: Vec<f32> = norms.map(|norm| norm.expect("clipped")).collect();
+                (bits(network.parameters()), bits(&norms))
+            };
+            let expected = run(1);
+            for threads in [2, 3] {
+                if run(threads) != expected {
+                    return Err(format!("{clip:?}: {threads} threads end in other bits"));
+                }
+            }
         }
         Ok(())
     });

@@ -84,6 +84,10 @@ impl Adam {
         check_share("beta2", self.rule.beta2)
     }
 
+    pub(super) fn learning_rate(&self) -> f32 {
+        self.rule.learning_rate
+    }
+
     pub(super) fn l2(&self) -> f32 {
         self.rule.weight_decay
     }

@@ -30,7 +30,12 @@ const MAX_SLOTS: usize = 3;
 const CHUNK: usize = 1 << 14;
 
 /// The most chunks of one update; of larger networks the chunks are larger.
-const MAX_CHUNKS: usize = 32;
+pub(crate) const MAX_CHUNKS: usize = 32;
+
+/// Elements of a chunk of `len`: at most [`MAX_CHUNKS`] chunks, whole cache lines.
+pub(crate) fn chunk_len(len: usize) -> usize {
+    len.div_ceil(MAX_CHUNKS).next_multiple_of(LINE).max(CHUNK)
+}
 
 /// A rule for the update of parameters, with its settings.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -123,6 +128,20 @@ impl Optimizer {
         }
     }
 
+    /// The settings for parameters with these factors, at this factor of schedules.
+    fn treated(&self, factors: &Factors, rate: f32) -> Self {
+        self.scaled(factors.learning_rate * rate, factors.weight_decay)
+    }
+
+    /// The step size, before all factors.
+    fn learning_rate(&self) -> f32 {
+        match self {
+            Self::Sgd(sgd) => sgd.learning_rate(),
+            Self::Adam(adam) => adam.learning_rate(),
+            Self::Rmsprop(rmsprop) => rmsprop.learning_rate(),
+        }
+    }
+
     /// lambda of the term `lambda / 2 |w|^2` in the loss; decoupled decay has none.
     fn l2(&self) -> f32 {
         match self {
@@ -157,6 +176,8 @@ pub(crate) struct State {
     optimizer: Optimizer,
     /// For all parameters, in order.
     factors: Vec<Factors>,
+    /// The factor of schedules on the learning rate.
+    rate: f32,
     slots: [Buffer; MAX_SLOTS],
     /// Number of updates made.
     pub(crate) step: u64,
@@ -169,6 +190,7 @@ impl State {
         Self {
             optimizer,
             factors,
+            rate: 1.0,
             slots: optimizer.slots().map(slot),
             step: 0,
         }
@@ -193,6 +215,16 @@ impl State {
     /// Goes on with other factors.
     pub(crate) fn treat(&mut self, factors: Vec<Factors>) {
         self.factors = factors;
+    }
+
+    /// Sets the factor of schedules on the learning rate.
+    pub(crate) fn set_rate(&mut self, rate: f32) {
+        self.rate = rate;
+    }
+
+    /// The learning rate as it is now, without the factors of groups.
+    pub(crate) fn learning_rate(&self) -> f32 {
+        self.optimizer.learning_rate() * self.rate
     }
 
     /// Remembers nothing any more but the number of updates made.
@@ -261,9 +293,7 @@ impl State {
     /// The settings for the parameter that starts at `index`.
     fn settings_at(&self, index: usize) -> Optimizer {
         match groups::from(&self.factors, index).first() {
-            Some(factors) => self
-                .optimizer
-                .scaled(factors.learning_rate, factors.weight_decay),
+            Some(factors) => self.optimizer.treated(factors, self.rate),
             None => self.optimizer,
         }
     }
@@ -283,6 +313,7 @@ impl State {
         let Self {
             optimizer,
             factors,
+            rate,
             slots,
             step,
         } = self;
@@ -294,7 +325,7 @@ impl State {
                 if len == 0 {
                     break;
                 }
-                let settings = optimizer.scaled(factors.learning_rate, factors.weight_decay);
+                let settings = optimizer.treated(factors, *rate);
                 settings.update(kernels, *step, rest.split_off_front(len))?;
                 start += len;
             }
@@ -308,11 +339,7 @@ impl State {
             }),
             parameters: &mut parameters[range.clone()],
         };
-        let size = range
-            .len()
-            .div_ceil(MAX_CHUNKS)
-            .next_multiple_of(LINE)
-            .max(CHUNK);
+        let size = chunk_len(range.len());
         let chunks = range.len().div_ceil(size);
         if chunks <= 1 {
             return run(range.start, rest);

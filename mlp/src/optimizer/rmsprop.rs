@@ -83,6 +83,10 @@ impl Rmsprop {
         check_share("momentum", self.rule.momentum)
     }
 
+    pub(super) fn learning_rate(&self) -> f32 {
+        self.rule.learning_rate
+    }
+
     pub(super) fn l2(&self) -> f32 {
         self.rule.weight_decay
     }

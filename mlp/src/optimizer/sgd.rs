@@ -74,6 +74,10 @@ impl Sgd {
         Ok(())
     }
 
+    pub(super) fn learning_rate(&self) -> f32 {
+        self.rule.learning_rate
+    }
+
     pub(super) fn l2(&self) -> f32 {
         self.rule.weight_decay
     }

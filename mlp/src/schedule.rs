@@ -1,0 +1,524 @@
+//! Schedules: factors on the learning rate, as functions of the number of steps or epochs made.
+//!
+//! With t that number and f the factor:
+//!
+//! | | |
+//! |---|---|
+//! | constant | `f = 1` |
+//! | step | `f = g^floor(t / every)` |
+//! | exponential | `f = g^t` |
+//! | cosine | `f = last + (1 - last) (1 + cos(pi t / length)) / 2`, for `t > length` `f = last` |
+//! | linear warm-up | `f = first + (1 - first) min(t / length, 1)` |
+//! | one cycle | cosine arcs from 1/25 up to 1 at `t = 0.3 length - 1`, down to 4e-6 at `t = length - 1` |
+//!
+//! As PyTorch's `StepLR`, `ExponentialLR`, `CosineAnnealingLR`, `LinearLR` and `OneCycleLR` with their
+//! defaults. A factor depends on t alone, so a training that is resumed needs no more than its counts;
+//! [`ReduceOnPlateau`] alone has a memory, which is part of a snapshot.
+//!
+//! I. Loshchilov and F. Hutter, 2017, "SGDR: stochastic gradient descent with warm restarts",
+//! equation 5. L. Smith and N. Topin, 2019, "Super-convergence".
+
+use std::f64::consts::PI;
+
+use crate::error::MlpError;
+
+/// Where the one-cycle schedule begins, where it ends, and the share of it that goes up.
+const ONE_CYCLE_FIRST: f64 = 1.0 / 25.0;
+const ONE_CYCLE_LAST: f64 = ONE_CYCLE_FIRST / 1e4;
+const ONE_CYCLE_UP: f64 = 0.3;
+
+/// How the learning rate changes in a training: a factor on that of the optimiser.
+///
+/// Counts epochs unless [`Schedule::per_step`] is called.
+///
+/// ```
+/// use mlp::{Schedule, TrainConfig};
+/// // Five epochs up, then down along a cosine over ninety-five.
+/// let schedule = Schedule::warmup(5, 0.1).then(5, Schedule::cosine(95, 0.0));
+/// assert_eq!(schedule.factor(0), 0.1);
+/// assert_eq!(schedule.factor(5), 1.0);
+/// assert!((schedule.factor(5 + 95 / 3) - 0.75).abs() < 0.02);
+/// let config = TrainConfig::default().schedule(schedule);
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+#[must_use]
+pub struct Schedule {
+    shape: Shape,
+    per_step: bool,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+enum Shape {
+    Constant,
+    Step { every: u64, factor: f32 },
+    Exponential { factor: f32 },
+    Cosine { length: u64, last: f32 },
+    Warmup { length: u64, first: f32 },
+    OneCycle { length: u64 },
+    Then(Box<Sequence>),
+}
+
+#[derive(Clone, Debug, PartialEq)]
+struct Sequence {
+    first: Shape,
+    at: u64,
+    second: Shape,
+}
+
+impl Schedule {
+    fn new(shape: Shape) -> Self {
+        Self {
+            shape,
+            per_step: false,
+        }
+    }
+
+    /// Always 1.
+    pub fn constant() -> Self {
+        Self::new(Shape::Constant)
+    }
+
+    /// `factor^floor(t / every)`: every so many counts the rate is multiplied by `factor`, above 0 and
+    /// finite; `every` is at least 1.
+    pub fn step(every: u64, factor: f32) -> Self {
+        Self::new(Shape::Step { every, factor })
+    }
+
+    /// `factor^t`, with `factor` above 0 and finite.
+    pub fn exponential(factor: f32) -> Self {
+        Self::new(Shape::Exponential { factor })
+    }
+
+    /// Half a cosine from 1 down to `last`, which is finite and at least 0, over `length` counts, at
+    /// least 1; afterwards `last`.
+    pub fn cosine(length: u64, last: f32) -> Self {
+        Self::new(Shape::Cosine { length, last })
+    }
+
+    /// A straight line from `first`, which is finite and at least 0, to 1 over `length` counts, at
+    /// least 1; afterwards 1.
+    pub fn warmup(length: u64, first: f32) -> Self {
+        Self::new(Shape::Warmup { length, first })
+    }
+
+    /// One cycle of `length` counts, at least 4: from 1/25 up to 1 along a cosine in the first 30 %,
+    /// then down to 1/250,000; the learning rate of the optimiser is the highest. Usually per step.
+    pub fn one_cycle(length: u64) -> Self {
+        Self::new(Shape::OneCycle { length })
+    }
+
+    /// From count `at` on (at least 1) another schedule, which starts from 0 there.
+    ///
+    /// The whole counts steps or epochs as `self` does.
+    pub fn then(mut self, at: u64, next: Self) -> Self {
+        self.shape = Shape::Then(Box::new(Sequence {
+            first: self.shape,
+            at,
+            second: next.shape,
+        }));
+        self
+    }
+
+    /// Counts steps.
+    pub fn per_step(mut self) -> Self {
+        self.per_step = true;
+        self
+    }
+
+    /// Counts epochs.
+    pub fn per_epoch(mut self) -> Self {
+        self.per_step = false;
+        self
+    }
+
+    /// The factor after `count` steps or epochs.
+    pub fn factor(&self, count: u64) -> f32 {
+        self.shape.factor(count) as f32
+    }
+
+    /// The factor after so many steps and epochs.
+    pub(crate) fn at(&self, steps: u64, epochs: u64) -> f32 {
+        self.factor(if self.per_step { steps } else { epochs })
+    }
+
+    /// Checks the settings.
+    pub(crate) fn check(&self) -> Result<(), MlpError> {
+        self.shape.check()
+    }
+}
+
+/// Half a cosine from `from` at a share of 0 to `to` at a share of 1.
+fn arc(from: f64, to: f64, share: f64) -> f64 {
+    to + (from - to) * (1.0 + (PI * share).cos()) / 2.0
+}
+
+impl Shape {
+    fn factor(&self, count: u64) -> f64 {
+        let t = count as f64;
+        match *self {
+            Self::Constant => 1.0,
+            Self::Step { every, factor } => f64::from(factor).powf((count / every.max(1)) as f64),
+            Self::Exponential { factor } => f64::from(factor).powf(t),
+            Self::Cosine { length, last } => {
+                arc(1.0, f64::from(last), (t / length as f64).min(1.0))
+            }
+            Self::Warmup { length, first } => {
+                let first = f64::from(first);
+                first + (1.0 - first) * (t / length as f64).min(1.0)
+            }
+            Self::OneCycle { length } => {
+                let top = ONE_CYCLE_UP * length as f64 - 1.0;
+                let end = length as f64 - 1.0;
+                if t <= top {
+                    arc(ONE_CYCLE_FIRST, 1.0, t / top)
+                } else {
+                    arc(1.0, ONE_CYCLE_LAST, (t.min(end) - top) / (end - top))
+                }
+            }
+            Self::Then(ref sequence) => match count.checked_sub(sequence.at) {
+                None => sequence.first.factor(count),
+                Some(count) => sequence.second.factor(count),
+            },
+        }
+    }
+
+    fn check(&self) -> Result<(), MlpError> {
+        match *self {
+            Self::Constant => Ok(()),
+            Self::Step { every, factor } => {
+                at_least("schedule: every", every, 1, "at least 1")?;
+                positive("schedule: factor", factor)
+            }
+            Self::Exponential { factor } => positive("schedule: factor", factor),
+            Self::Cosine { length, last } => {
+                at_least("schedule: length", length, 1, "at least 1")?;
+                not_negative("schedule: last", last)
+            }
+            Self::Warmup { length, first } => {
+                at_least("schedule: length", length, 1, "at least 1")?;
+                not_negative("schedule: first", first)
+            }
+            // Of three, 30 % end before they begin.
+            Self::OneCycle { length } => at_least("schedule: length", length, 4, "at least 4"),
+            Self::Then(ref sequence) => {
+                at_least("schedule: at", sequence.at, 1, "at least 1")?;
+                sequence.first.check()?;
+                sequence.second.check()
+            }
+        }
+    }
+}
+
+/// Lowers the learning rate where the loss no longer falls, as PyTorch's `ReduceLROnPlateau`.
+///
+/// Watches the validation loss after each epoch, the training loss where there are no validation
+/// data. An epoch is better if its loss is below `best (1 - threshold)`. After more than `patience`
+/// epochs in a row that are not, the learning rate is multiplied by `factor`, and the count of epochs
+/// begins anew. Multiplies with a [`Schedule`], if there is one too.
+///
+/// ```
+/// use mlp::{ReduceOnPlateau, TrainConfig};
+/// let config = TrainConfig::default().reduce_on_plateau(ReduceOnPlateau::new(0.5).patience(3));
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[must_use]
+pub struct ReduceOnPlateau {
+    factor: f32,
+    patience: u64,
+    threshold: f32,
+    cooldown: u64,
+    lowest: f32,
+}
+
+impl ReduceOnPlateau {
+    /// Multiplies by `factor`, above 0 and below 1; patience 10, threshold 1e-4, no cooldown.
+    pub fn new(factor: f32) -> Self {
+        Self {
+            factor,
+            patience: 10,
+            threshold: 1e-4,
+            cooldown: 0,
+            lowest: 0.0,
+        }
+    }
+
+    /// Epochs without a better loss that are waited through.
+    pub fn patience(mut self, patience: u64) -> Self {
+        self.patience = patience;
+        self
+    }
+
+    /// Share of the best loss by which it has to fall to count as better: at least 0, below 1.
+    pub fn threshold(mut self, threshold: f32) -> Self {
+        self.threshold = threshold;
+        self
+    }
+
+    /// Epochs after a reduction in which none is counted as worse.
+    pub fn cooldown(mut self, cooldown: u64) -> Self {
+        self.cooldown = cooldown;
+        self
+    }
+
+    /// The lowest factor in all: finite, at least 0; 0 unless said otherwise.
+    pub fn lowest(mut self, lowest: f32) -> Self {
+        self.lowest = lowest;
+        self
+    }
+
+    pub(crate) fn check(&self) -> Result<(), MlpError> {
+        let share = (0.0..1.0).contains(&self.factor) && self.factor > 0.0;
+        if !share {
+            return Err(MlpError::Setting {
+                name: "plateau: factor",
+                expected: "a number above 0 and below 1",
+                got: self.factor.to_string(),
+            });
+        }
+        if !(0.0..1.0).contains(&self.threshold) {
+            return Err(MlpError::Setting {
+                name: "plateau: threshold",
+                expected: "a number of at least 0 and below 1",
+                got: self.threshold.to_string(),
+            });
+        }
+        not_negative("plateau: lowest", self.lowest)
+    }
+}
+
+/// What [`ReduceOnPlateau`] remembers.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Plateau {
+    best: f32,
+    worse_epochs: u64,
+    cooling: u64,
+    /// The factor on the learning rate.
+    pub(crate) factor: f32,
+}
+
+impl Default for Plateau {
+    fn default() -> Self {
+        Self {
+            best: f32::INFINITY,
+            worse_epochs: 0,
+            cooling: 0,
+            factor: 1.0,
+        }
+    }
+}
+
+impl Plateau {
+    /// Takes note of the loss of an epoch.
+    pub(crate) fn see(&mut self, settings: &ReduceOnPlateau, loss: f32) {
+        if loss < self.best * (1.0 - settings.threshold) {
+            self.best = loss;
+            self.worse_epochs = 0;
+        } else {
+            self.worse_epochs += 1;
+        }
+        if self.cooling > 0 {
+            self.cooling -= 1;
+            self.worse_epochs = 0;
+        }
+        if self.worse_epochs > settings.patience {
+            self.factor = (self.factor * settings.factor).max(settings.lowest.min(self.factor));
+            self.cooling = settings.cooldown;
+            self.worse_epochs = 0;
+        }
+    }
+}
+
+fn at_least(
+    name: &'static str,
+    value: u64,
+    least: u64,
+    expected: &'static str,
+) -> Result<(), MlpError> {
+    refuse_unless(value >= least, name, expected, value)
+}
+
+fn positive(name: &'static str, value: f32) -> Result<(), MlpError> {
+    let good = value > 0.0 && value.is_finite();
+    refuse_unless(good, name, "a finite number above 0", value)
+}
+
+fn not_negative(name: &'static str, value: f32) -> Result<(), MlpError> {
+    let good = value >= 0.0 && value.is_finite();
+    refuse_unless(good, name, "a finite number of at least 0", value)
+}
+
+fn refuse_unless(
+    good: bool,
+    name: &'static str,
+    expected: &'static str,
+    got: impl ToString,
+) -> Result<(), MlpError> {
+    if good {
+        return Ok(());
+    }
+    Err(MlpError::Setting {
+        name,
+        expected,
+        got: got.to_string(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use approx::assert_relative_eq;
+
+    #[track_caller]
+    fn check(schedule: &Schedule, expected: &[(u64, f32)]) {
+        for &(count, factor) in expected {
+            assert_relative_eq!(
+                schedule.factor(count),
+                factor,
+                max_relative = 1e-6,
+                epsilon = 1e-9
+            );
+        }
+    }
+
+    #[test]
+    fn factors_by_hand() {
+        check(&Schedule::constant(), &[(0, 1.0), (1 << 60, 1.0)]);
+        check(
+            &Schedule::step(3, 0.5),
+            &[(0, 1.0), (2, 1.0), (3, 0.5), (6, 0.25), (8, 0.25)],
+        );
+        check(
+            &Schedule::exponential(0.5),
+            &[(0, 1.0), (1, 0.5), (10, 2f32.powi(-10))],
+        );
+        check(
+            &Schedule::cosine(8, 0.5),
+            &[(0, 1.0), (4, 0.75), (8, 0.5), (9, 0.5), (16, 0.5)],
+        );
+        check(
+            &Schedule::warmup(4, 0.2),
+            &[(0, 0.2), (1, 0.4), (3, 0.8), (4, 1.0), (9, 1.0)],
+        );
+        // Up to count 2, down to count 9.
+        check(
+            &Schedule::one_cycle(10),
+            &[
+                (0, 0.04),
+                (1, 0.52),
+                (2, 1.0),
+                (9, 4e-6),
+                (10, 4e-6),
+                (99, 4e-6),
+            ],
+        );
+    }
+
+    #[test]
+    fn one_follows_the_other_from_its_own_beginning() {
+        let schedule = Schedule::warmup(2, 0.5)
+            .then(4, Schedule::exponential(0.5))
+            .then(6, Schedule::constant());
+        check(
+            &schedule,
+            &[
+                (0, 0.5),
+                (1, 0.75),
+                (3, 1.0),
+                (4, 1.0),
+                (5, 0.5),
+                (6, 1.0),
+                (9, 1.0),
+            ],
+        );
+    }
+
+    #[test]
+    fn counts_steps_or_epochs() {
+        let schedule = Schedule::exponential(0.5);
+        assert_eq!(schedule.at(3, 1), 0.5);
+        assert_eq!(schedule.clone().per_step().at(3, 1), 0.125);
+        assert_eq!(schedule.per_step().per_epoch().at(3, 1), 0.5);
+    }
+
+    /// Factors after each of these losses.
+    fn plateau(settings: ReduceOnPlateau, losses: &[f32]) -> Vec<f32> {
+        let mut plateau = Plateau::default();
+        let factors = losses.iter().map(|&loss| {
+            plateau.see(&settings, loss);
+            plateau.factor
+        });
+        factors.collect()
+    }
+
+    #[test]
+    fn a_plateau_lowers_the_rate_after_its_patience() {
+        let settings = ReduceOnPlateau::new(0.5).patience(1);
+        // 0.99995 is not better by the threshold; NaN never is.
+        assert_eq!(
+            plateau(settings, &[1.0, 0.99995, 1.0, 1.0, f32::NAN, 0.5, 0.5]),
+            [1.0, 1.0, 0.5, 0.5, 0.25, 0.25, 0.25]
+        );
+        let settings = settings.cooldown(2).lowest(0.3);
+        assert_eq!(
+            plateau(settings, &[1.0; 10]),
+            [1.0, 1.0, 0.5, 0.5, 0.5, 0.5, 0.3, 0.3, 0.3, 0.3]
+        );
+    }
+
+    #[test]
+    fn says_what_is_out_of_range() {
+        let number = "expected a finite number";
+        for (schedule, expected) in [
+            (
+                Schedule::step(0, 0.5),
+                "schedule: every: expected at least 1, got 0".into(),
+            ),
+            (
+                Schedule::step(1, -0.5),
+                format!("schedule: factor: {number} above 0, got -0.5"),
+            ),
+            (
+                Schedule::exponential(f32::INFINITY),
+                format!("schedule: factor: {number} above 0, got inf"),
+            ),
+            (
+                Schedule::cosine(0, 0.0),
+                "schedule: length: expected at least 1, got 0".into(),
+            ),
+            (
+                Schedule::cosine(1, -1.0),
+                format!("schedule: last: {number} of at least 0, got -1"),
+            ),
+            (
+                Schedule::warmup(5, f32::NAN),
+                format!("schedule: first: {number} of at least 0, got NaN"),
+            ),
+            (
+                Schedule::one_cycle(3),
+                "schedule: length: expected at least 4, got 3".into(),
+            ),
+            (
+                Schedule::constant().then(0, Schedule::constant()),
+                "schedule: at: expected at least 1, got 0".into(),
+            ),
+            (
+                Schedule::constant().then(5, Schedule::step(0, 1.0)),
+                "schedule: every: expected at least 1, got 0".into(),
+            ),
+        ] {
+            assert_eq!(schedule.check().unwrap_err().to_string(), expected);
+        }
+        for (settings, name) in [
+            (ReduceOnPlateau::new(1.0), "plateau: factor"),
+            (ReduceOnPlateau::new(0.0), "plateau: factor"),
+            (
+                ReduceOnPlateau::new(0.5).threshold(1.0),
+                "plateau: threshold",
+            ),
+            (ReduceOnPlateau::new(0.5).lowest(-1.0), "plateau: lowest"),
+        ] {
+            let message = settings.check().unwrap_err().to_string();
+            assert!(message.starts_with(name), "{message}");
+        }
+    }
+}
