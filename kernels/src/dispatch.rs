@@ -9,7 +9,7 @@ use std::sync::OnceLock;
 
 use pulp::{Simd, WithSimd};
 
-use crate::elementwise::{ActivationBackward, ActivationForward, Axpy, ExpForward, Scale};
+use crate::elementwise::{ActivationBackward, ActivationForward, Add, Axpy, ExpForward, Scale};
 use crate::error::KernelError;
 use crate::gemm::GemmKernels;
 use crate::isa::{self, Isa};
@@ -37,6 +37,7 @@ pub(crate) struct VectorTable {
     pub(crate) exp: fn(ExpForward<'_>),
     pub(crate) activation_forward: fn(ActivationForward<'_>),
     pub(crate) activation_backward: fn(ActivationBackward<'_>),
+    pub(crate) add: fn(Add<'_>),
     pub(crate) axpy: fn(Axpy<'_>),
     pub(crate) scale: fn(Scale<'_>),
     pub(crate) sum: fn(Sum<'_>) -> f32,
@@ -65,6 +66,7 @@ impl VectorTable {
                 exp: |kernel| run::<L, _>(kernel),
                 activation_forward: |kernel| run::<L, _>(kernel),
                 activation_backward: |kernel| run::<L, _>(kernel),
+                add: |kernel| run::<L, _>(kernel),
                 axpy: |kernel| run::<L, _>(kernel),
                 scale: |kernel| run::<L, _>(kernel),
                 sum: |kernel| run::<L, _>(kernel),

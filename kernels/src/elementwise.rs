@@ -125,6 +125,17 @@ impl Binary for Gradient {
     }
 }
 
+/// `(a, b) -> a + b`
+#[derive(Clone, Copy)]
+struct Plus;
+
+impl Binary for Plus {
+    #[inline(always)]
+    fn on<S: Simd>(self, s: S, a: S::f32s, b: S::f32s) -> S::f32s {
+        s.add_f32s(a, b)
+    }
+}
+
 /// `(x, y) -> y + alpha x`
 #[derive(Clone, Copy)]
 struct AddScaled(f32);
@@ -207,6 +218,22 @@ impl WithSimd for ActivationBackward<'_> {
             Activation::Sigmoid => map_two(s, Gradient(Activation::Sigmoid), y, dy, dx),
             Activation::Tanh => map_two(s, Gradient(Activation::Tanh), y, dy, dx),
         }
+    }
+}
+
+/// `y = a + b`
+pub(crate) struct Add<'a> {
+    pub(crate) a: &'a [f32],
+    pub(crate) b: &'a [f32],
+    pub(crate) y: &'a mut [f32],
+}
+
+impl WithSimd for Add<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, s: S) {
+        map_two(s, Plus, self.a, self.b, self.y);
     }
 }
 

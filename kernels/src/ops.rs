@@ -3,7 +3,7 @@
 
 use crate::activation::Activation;
 use crate::dispatch::Kernels;
-use crate::elementwise::{ActivationBackward, ActivationForward, Axpy, ExpForward, Scale};
+use crate::elementwise::{ActivationBackward, ActivationForward, Add, Axpy, ExpForward, Scale};
 use crate::error::KernelError;
 use crate::loss::{CrossEntropy, SquaredError, Targets};
 use crate::reduce::{ColumnSums, Max, Sum, SumSquares};
@@ -273,6 +273,18 @@ impl Kernels {
     /// `x *= alpha`
     pub fn scale(&self, alpha: f32, x: &mut [f32]) {
         (self.vector.scale)(Scale { alpha, x });
+    }
+
+    /// `y = a + b`
+    ///
+    /// # Errors
+    /// [`KernelError::Shape`] if the lengths differ.
+    pub fn add(&self, a: &[f32], b: &[f32], y: &mut [f32]) -> Result<(), KernelError> {
+        const OP: &str = "add";
+        same_len(OP, y.len(), a.len())?;
+        same_len(OP, y.len(), b.len())?;
+        (self.vector.add)(Add { a, b, y });
+        Ok(())
     }
 
     /// `y += alpha x`

@@ -356,6 +356,45 @@ impl<'a, T> MatMut<'a, T> {
         }
     }
 
+    /// A read-only view of the same elements, for as long as they were borrowed.
+    pub fn into_ref(self) -> MatRef<'a, T> {
+        MatRef {
+            ptr: self.ptr,
+            rows: self.rows,
+            cols: self.cols,
+            row_stride: self.row_stride,
+            col_stride: self.col_stride,
+            life: PhantomData,
+        }
+    }
+
+    /// The first `col` columns, and the others.
+    ///
+    /// # Panics
+    /// If there are fewer than `col` columns.
+    #[track_caller]
+    pub fn split_at_col(self, col: usize) -> (Self, Self) {
+        let (rows, cols) = (self.rows, self.cols);
+        // No element belongs to both parts.
+        let left = MatMut {
+            life: PhantomData,
+            ..self
+        };
+        (left.part(0..rows, 0..col), self.part(0..rows, col..cols))
+    }
+
+    /// All elements as a slice, row after row; `None` if they do not lie like that without gaps.
+    pub fn as_mut_slice(&mut self) -> Option<&mut [T]> {
+        self.as_ref().as_slice()?;
+        let len = self.rows * self.cols;
+        if len == 0 {
+            return Some(&mut []);
+        }
+        // SAFETY: `as_slice` saw that the elements lie together, and the constructor that they are in
+        // the borrowed slice.
+        Some(unsafe { std::slice::from_raw_parts_mut(self.ptr, len) })
+    }
+
     /// A second, shorter-lived view of the same elements.
     pub fn reborrow(&mut self) -> MatMut<'_, T> {
         MatMut {

@@ -14,8 +14,9 @@ pub enum MlpError {
     /// The layers do not make a network.
     #[error("layer {layer}: expected {expected}, got {got}")]
     Layer {
-        /// Position in the list of layers, counted from 0; activations count.
-        layer: usize,
+        /// Position in the list of layers, counted from 0; activations count. `2.0` is the first
+        /// layer of the list that is layer 2.
+        layer: String,
         /// What the layer has to be.
         expected: &'static str,
         /// What it is.

@@ -4,10 +4,17 @@
 //! order in which they can be computed: first the forward pass, then, starting from the gradient of
 //! the loss with respect to the outputs, the backward pass. Layers add both: when a layer adds a
 //! node it hands over the [`Rule`] that adds the gradients of what the node was computed from.
-//! A graph knows no batch size; the plan does.
+//!
+//! A node may read several nodes and be read by several. The backward pass goes through the nodes of
+//! the forward pass from the last to the first, so that whatever reads a node has handed its part of
+//! the gradient over ([`Graph::flow`]) before the rule of that node runs; parts are summed in the
+//! order in which they come. A graph knows no batch size; the plan does.
 
-use crate::params::{Layout, ParamId, ParameterKind};
-use kernels::Activation;
+mod op;
+
+use crate::params::{Initial, Layout, ParamId, ParameterKind};
+
+pub(crate) use op::Op;
 
 /// Index of a node in its graph.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,73 +27,46 @@ impl NodeId {
     }
 }
 
-/// How the value of a node comes about. `dy` stands for the gradient of the loss with respect to `y`.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Op {
-    /// The samples of a batch.
-    Input,
-    /// `y = x W^T + b`
-    Linear {
-        x: NodeId,
-        weight: ParamId,
-        bias: ParamId,
-    },
-    /// `y = act(x)`
-    Activation { x: NodeId, activation: Activation },
-    /// The gradient of the loss with respect to the outputs; the loss writes it.
-    OutputGradient { outputs: NodeId },
-    /// `dx = dy W`
-    LinearGradient { dy: NodeId, weight: ParamId },
-    /// `dx = dy * act'(y)`
-    ActivationGradient {
-        dy: NodeId,
-        y: NodeId,
-        activation: Activation,
-    },
-    /// `dW = dy^T x`
-    WeightGradient {
-        dy: NodeId,
-        x: NodeId,
-        weight: ParamId,
-    },
-    /// `db = sum over rows of dy`
-    BiasGradient { dy: NodeId, bias: ParamId },
+/// How many rows a value has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Rows {
+    /// So many for each sample: 1, or the length of a sequence.
+    PerSample(usize),
+    /// So many for the whole batch, such as the statistics of its columns.
+    Fixed(usize),
 }
 
-impl Op {
-    /// The nodes it is computed from.
-    pub(crate) fn operands(&self) -> impl Iterator<Item = NodeId> {
-        let [first, second] = match *self {
-            Self::Input => [None, None],
-            Self::Linear { x, .. } | Self::Activation { x, .. } => [Some(x), None],
-            Self::OutputGradient { outputs } => [Some(outputs), None],
-            Self::LinearGradient { dy, .. } | Self::BiasGradient { dy, .. } => [Some(dy), None],
-            Self::ActivationGradient { dy, y, .. } => [Some(dy), Some(y)],
-            Self::WeightGradient { dy, x, .. } => [Some(dy), Some(x)],
-        };
-        first.into_iter().chain(second)
+impl Rows {
+    /// Rows in a batch of so many samples.
+    pub(crate) fn of(self, batch: usize) -> usize {
+        match self {
+            Self::PerSample(rows) => batch * rows,
+            Self::Fixed(rows) => rows,
+        }
     }
 }
 
-/// Adds the gradients of what node `y` was computed from, given that of `y` itself: those of its
-/// parameters, and that of the one node it reads, which is returned if that node needs one.
-pub(crate) type Rule = fn(graph: &mut Graph, y: NodeId, dy: NodeId) -> Option<Flow>;
-
-/// The gradient of a node, on its way to the rule of that node.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Flow {
-    pub(crate) x: NodeId,
-    pub(crate) dx: NodeId,
+/// The shape of a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Shape {
+    pub(crate) rows: Rows,
+    /// Columns; 0 for the gradient of a parameter, which has its place elsewhere.
+    pub(crate) width: usize,
 }
+
+/// Adds the gradients of what node `y` was computed from, given that of `y` itself: those of its
+/// parameters, and by [`Graph::flow`] those of the nodes it reads.
+pub(crate) type Rule = fn(graph: &mut Graph, y: NodeId, dy: NodeId);
 
 /// A node: how it is computed, and its shape.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Node {
     pub(crate) op: Op,
-    /// Columns of a value that has a row for each sample; 0 for the gradient of a parameter.
-    pub(crate) width: usize,
-    /// How gradients flow on; `None` where none has to.
+    pub(crate) shape: Shape,
+    /// How gradients flow on; `None` in the backward pass, and for the input.
     rule: Option<Rule>,
+    /// Whether it was computed from parameters.
+    needs_gradient: bool,
 }
 
 /// A network, or a network with its backward pass.
@@ -96,6 +76,10 @@ pub(crate) struct Graph {
     parameters: Layout,
     outputs: NodeId,
     forward_len: usize,
+    /// The gradient of each node of the forward pass, as far as its readers have handed it over.
+    gradients: Vec<Option<NodeId>>,
+    /// The samples in the arena, if a node reads them there.
+    readable_input: Option<NodeId>,
 }
 
 impl Graph {
@@ -104,12 +88,18 @@ impl Graph {
         Self {
             nodes: vec![Node {
                 op: Op::Input,
-                width: inputs,
+                shape: Shape {
+                    rows: Rows::PerSample(1),
+                    width: inputs,
+                },
                 rule: None,
+                needs_gradient: false,
             }],
             parameters: Layout::default(),
             outputs: NodeId(0),
             forward_len: 1,
+            gradients: Vec::new(),
+            readable_input: None,
         }
     }
 
@@ -120,42 +110,89 @@ impl Graph {
         kind: ParameterKind,
         rows: usize,
         cols: usize,
+        initial: Initial,
     ) -> ParamId {
-        self.parameters.add(name, kind, rows, cols)
+        self.parameters.add(name, kind, rows, cols, initial)
+    }
+
+    /// Adds a node of the forward pass with one row for each row of `x`, see
+    /// [`Graph::forward_shaped`].
+    pub(crate) fn forward(&mut self, x: NodeId, op: Op, width: usize, rule: Rule) -> NodeId {
+        let rows = self.node(x).shape.rows;
+        self.forward_shaped(op, Shape { rows, width }, rule)
     }
 
     /// Adds a node of the forward pass; the newest is the output of the network.
-    pub(crate) fn forward(&mut self, op: Op, width: usize, rule: Rule) -> NodeId {
-        self.outputs = self.push(op, width, Some(rule));
+    pub(crate) fn forward_shaped(&mut self, op: Op, shape: Shape, rule: Rule) -> NodeId {
+        let needs_gradient =
+            op.has_parameters() || op.operands().any(|x| self.node(x).needs_gradient);
+        self.outputs = self.push(op, shape, Some(rule), needs_gradient);
         self.forward_len = self.nodes.len();
         self.outputs
     }
 
-    /// Adds a node of the backward pass: a gradient with a row for each sample.
-    pub(crate) fn gradient(&mut self, op: Op, width: usize) -> NodeId {
-        self.push(op, width, None)
+    /// Adds a node of the backward pass: a gradient of the shape of node `like`.
+    pub(crate) fn gradient(&mut self, op: Op, like: NodeId) -> NodeId {
+        self.push(op, self.node(like).shape, None, false)
     }
 
     /// Adds a node of the backward pass: the gradient of a parameter.
     pub(crate) fn parameter_gradient(&mut self, op: Op) {
-        self.push(op, 0, None);
+        let rows = Rows::Fixed(0);
+        self.push(op, Shape { rows, width: 0 }, None, false);
     }
 
-    fn push(&mut self, op: Op, width: usize, rule: Option<Rule>) -> NodeId {
+    fn push(&mut self, op: Op, shape: Shape, rule: Option<Rule>, needs_gradient: bool) -> NodeId {
         let id = NodeId(self.nodes.len());
-        self.nodes.push(Node { op, width, rule });
+        self.nodes.push(Node {
+            op,
+            shape,
+            rule,
+            needs_gradient,
+        });
         id
     }
 
-    /// Adds the backward pass: follows the gradient from the outputs back, rule by rule.
+    /// A node with the value of `x` that lies in the arena with contiguous rows: `x` itself, or a
+    /// copy of the samples, which may have any strides. What reads no strides reads this.
+    pub(crate) fn readable(&mut self, x: NodeId) -> NodeId {
+        if x != self.input() {
+            return x;
+        }
+        *self.readable_input.get_or_insert_with(|| {
+            let id = NodeId(self.nodes.len());
+            self.nodes.push(Node {
+                op: Op::Copy { x },
+                ..self.nodes[x.0]
+            });
+            self.forward_len = self.nodes.len();
+            id
+        })
+    }
+
+    /// Adds the backward pass: hands the gradient of the outputs back, rule by rule.
     pub(crate) fn differentiate(&mut self) {
         let outputs = self.outputs;
-        let seed = Op::OutputGradient { outputs };
-        let dx = self.gradient(seed, self.node(outputs).width);
-        let mut flow = Some(Flow { x: outputs, dx });
-        while let Some(Flow { x, dx }) = flow {
-            flow = self.node(x).rule.and_then(|rule| rule(self, x, dx));
+        self.gradients = vec![None; self.forward_len];
+        let seed = self.gradient(Op::OutputGradient { outputs }, outputs);
+        self.gradients[outputs.0] = Some(seed);
+        for y in (0..self.forward_len).rev() {
+            let node = self.nodes[y];
+            if let (true, Some(rule), Some(dy)) =
+                (node.needs_gradient, node.rule, self.gradients[y])
+            {
+                rule(self, NodeId(y), dy);
+            }
         }
+    }
+
+    /// Hands over `dx`, a part of the gradient of `x`: what one reader of `x` adds to it.
+    pub(crate) fn flow(&mut self, x: NodeId, dx: NodeId) {
+        let sum = match self.gradients[x.0] {
+            None => dx,
+            Some(a) => self.gradient(Op::Sum { a, b: dx }, x),
+        };
+        self.gradients[x.0] = Some(sum);
     }
 
     pub(crate) fn node(&self, id: NodeId) -> &Node {
@@ -164,7 +201,7 @@ impl Graph {
 
     /// Whether a gradient has to flow to this node: it was computed from parameters.
     pub(crate) fn needs_gradient(&self, id: NodeId) -> bool {
-        self.node(id).rule.is_some()
+        self.node(id).needs_gradient
     }
 
     /// The input of the network.
@@ -180,6 +217,11 @@ impl Graph {
     /// Names, shapes and places of the parameters.
     pub(crate) fn parameters(&self) -> &Layout {
         &self.parameters
+    }
+
+    /// Number of the nodes of the forward pass, which come first.
+    pub(crate) fn forward_len(&self) -> usize {
+        self.forward_len
     }
 
     /// The nodes of the forward pass, in order.

@@ -19,6 +19,7 @@
 //!   and where.
 #![forbid(unsafe_code)]
 
+mod builder;
 mod clip;
 mod config;
 mod data;
@@ -47,6 +48,7 @@ mod tests;
 
 pub use kernels::{Activation, Isa, KernelError, MatMut, MatRef, Targets, Team, with_team};
 
+pub use builder::{BlockBuilder, Builder, MlpBuilder, Settings};
 pub use clip::Clip;
 pub use config::{EarlyStopping, TrainConfig};
 pub use data::{BatchBuffer, Batches, Data, DataError, Dataset, Fold, Scaler};
@@ -62,5 +64,5 @@ pub use params::ParameterKind;
 pub use plan::Plan;
 pub use report::{EpochReport, Evaluation, Report, StopReason};
 pub use schedule::{ReduceOnPlateau, Schedule};
-pub use spec::{LayerSpec, MlpBuilder, Spec};
+pub use spec::{LayerSpec, Shortcut, Spec};
 pub use trainer::Trainer;

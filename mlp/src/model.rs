@@ -2,6 +2,7 @@
 
 use kernels::{Isa, MatMut, MatRef, Team, with_team};
 
+use crate::builder::MlpBuilder;
 use crate::data::{Data, check_matrix};
 use crate::error::MlpError;
 use crate::evaluate::{self, Answer};
@@ -14,7 +15,7 @@ use crate::plan::{Passes, Plan, lower, max_batch};
 use crate::report::Evaluation;
 use crate::run::Engine;
 use crate::schedule::Plateau;
-use crate::spec::{MlpBuilder, Spec};
+use crate::spec::Spec;
 
 /// Below so many flop a question is answered by the calling thread alone: entering the thread pool
 /// from outside costs up to 0.1 ms, in which one thread does some 15 Mflop.
@@ -78,7 +79,7 @@ impl Mlp {
 
     pub(crate) fn from_builder(builder: MlpBuilder) -> Result<Self, MlpError> {
         let network = Network::build(builder)?;
-        let progress = Progress::new(network.parameters.len());
+        let progress = Progress::new(network.parameter_count());
         Ok(Self { network, progress })
     }
 
@@ -186,7 +187,8 @@ impl Mlp {
     /// # Errors
     /// [`MlpError::Shape`] if the snapshot is of a network with another number of parameters.
     pub fn restore(&mut self, snapshot: &Snapshot) -> Result<(), MlpError> {
-        self.check_parameter_count(snapshot.parameters.len())?;
+        let expected = self.network.parameters.len();
+        check_count(expected, snapshot.parameters.len())?;
         self.network
             .parameters
             .copy_from_slice(&snapshot.parameters);
@@ -196,7 +198,7 @@ impl Mlp {
 
     /// All parameters: layer by layer, the weight (row by row, a row for each output), then the bias.
     pub fn parameters(&self) -> &[f32] {
-        &self.network.parameters
+        &self.network.parameters[..self.network.parameter_count()]
     }
 
     /// Sets all parameters, in the order of [`Mlp::parameters`].
@@ -205,16 +207,17 @@ impl Mlp {
     /// [`MlpError::Shape`] if there are not as many, [`MlpError::Parameter`] if one is NaN or
     /// infinite.
     pub fn set_parameters(&mut self, parameters: &[f32]) -> Result<(), MlpError> {
-        self.check_parameter_count(parameters.len())?;
+        let expected = self.network.parameter_count();
+        check_count(expected, parameters.len())?;
         if let Some(index) = parameters.iter().position(|w| !w.is_finite()) {
             let value = parameters[index];
             return Err(MlpError::Parameter { index, value });
         }
-        self.network.parameters.copy_from_slice(parameters);
+        self.network.parameters[..expected].copy_from_slice(parameters);
         Ok(())
     }
 
-    /// Number of dense layers.
+    /// Number of dense layers, those inside blocks and the projections of skip connections included.
     pub fn dense_layers(&self) -> usize {
         self.network.dense.len()
     }
@@ -229,9 +232,9 @@ impl Mlp {
     }
 
     /// Bias of dense layer number `layer`, counted from 0: one value for each output. `None` if
-    /// there is no such layer.
+    /// there is no such layer, or if it is a projection, which has none.
     pub fn bias(&self, layer: usize) -> Option<&[f32]> {
-        let bias = self.network.dense.get(layer)?.bias;
+        let bias = self.network.dense.get(layer)?.bias?;
         let bias = self.network.graph.parameters().get(bias);
         Some(&self.network.parameters[bias.range()])
     }
@@ -317,18 +320,17 @@ impl Mlp {
             loss => Err(MlpError::NotAClassifier { op, loss }),
         }
     }
+}
 
-    fn check_parameter_count(&self, got: usize) -> Result<(), MlpError> {
-        let expected = self.network.parameters.len();
-        if got == expected {
-            return Ok(());
-        }
-        Err(MlpError::Shape {
-            what: "parameters",
-            expected: expected.to_string(),
-            got: got.to_string(),
-        })
+fn check_count(expected: usize, got: usize) -> Result<(), MlpError> {
+    if got == expected {
+        return Ok(());
     }
+    Err(MlpError::Shape {
+        what: "parameters",
+        expected: expected.to_string(),
+        got: got.to_string(),
+    })
 }
 
 impl MlpBuilder {

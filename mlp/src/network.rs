@@ -2,12 +2,13 @@
 
 use kernels::{Kernels, MatRef};
 
+use crate::builder::MlpBuilder;
 use crate::error::MlpError;
 use crate::graph::Graph;
 use crate::init::{Fan, Init};
 use crate::layers::{self, linear::Linear};
-use crate::params::{Buffer, zeros};
-use crate::spec::{MlpBuilder, Spec};
+use crate::params::{Buffer, Initial, zeros};
+use crate::spec::Spec;
 
 /// What a description becomes when it is built.
 #[derive(Clone, Debug)]
@@ -17,36 +18,37 @@ pub(crate) struct Network {
     /// The dense layers, from the input on.
     pub(crate) dense: Vec<Linear>,
     pub(crate) kernels: &'static Kernels,
-    /// All parameters, in the order of the graph's layout.
+    /// All parameters, in the order of the graph's layout, and behind them the buffers.
     pub(crate) parameters: Buffer,
 }
 
 impl Network {
     /// Checks a description and draws the first weights.
     pub(crate) fn build(builder: MlpBuilder) -> Result<Self, MlpError> {
-        let MlpBuilder { spec, isa } = builder;
-        spec.check()?;
+        let (spec, isa) = builder.into_spec();
+        let (graph, dense) = layers::build(&spec)?;
         let kernels = match isa {
             Some(isa) => Kernels::for_isa(isa)?,
             None => Kernels::detect()?,
         };
-        let (graph, dense) = layers::build(&spec);
-        let mut parameters = zeros(graph.parameters().len());
-        for (layer, linear) in dense.iter().enumerate() {
-            let weight = graph.parameters().get(linear.weight);
-            let activation = spec.activation_after(linear.position);
-            let fan = Fan {
-                fan_in: weight.cols,
-                fan_out: weight.rows,
-                activation,
-            };
-            let init = spec.init.unwrap_or(Init::for_activation(activation));
-            init.fill(
-                fan,
-                spec.seed,
-                layer as u64,
-                &mut parameters[weight.range()],
-            );
+        let layout = graph.parameters();
+        let mut parameters = zeros(layout.arena_len().unwrap_or(layout.len()));
+        let mut drawn = 0;
+        for parameter in layout.iter().cloned().chain(layout.buffers()) {
+            let values = &mut parameters[parameter.range()];
+            match parameter.initial {
+                Initial::Constant(value) => values.fill(value),
+                Initial::Drawn { activation } => {
+                    let fan = Fan {
+                        fan_in: parameter.cols,
+                        fan_out: parameter.rows,
+                        activation,
+                    };
+                    let init = spec.init.unwrap_or(Init::for_activation(activation));
+                    init.fill(fan, spec.seed, drawn, values);
+                    drawn += 1;
+                }
+            }
         }
         Ok(Self {
             spec,
@@ -59,7 +61,12 @@ impl Network {
 
     /// Number of outputs.
     pub(crate) fn outputs(&self) -> usize {
-        self.graph.node(self.graph.outputs()).width
+        self.graph.node(self.graph.outputs()).shape.width
+    }
+
+    /// Number of parameters, which come before the buffers.
+    pub(crate) fn parameter_count(&self) -> usize {
+        self.graph.parameters().len()
     }
 
     /// Checks the samples of a step: at least one, with as many features as the network has inputs.

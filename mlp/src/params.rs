@@ -1,11 +1,13 @@
 //! The parameters of a network: one flat arena with named matrices in it.
 //!
 //! The order is that of PyTorch's `Sequential.parameters()`: layer by layer, weight before bias.
-//! Gradients and the state of an optimiser mirror the arena, element by element.
+//! Gradients and the state of an optimiser mirror them, element by element. Behind the parameters the
+//! arena holds the buffers: what training changes, but no gradient, such as running statistics.
 
 use std::ops::Range;
 
 use aligned_vec::{AVec, ConstAlign};
+use kernels::Activation;
 
 /// Alignment of arenas: a cache line, and the widest vector.
 const ALIGN_BYTES: usize = 64;
@@ -27,6 +29,29 @@ pub(crate) fn zeros(len: usize) -> Buffer {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ParamId(usize);
 
+impl ParamId {
+    /// Position among the parameters.
+    pub(crate) fn index(self) -> usize {
+        self.0
+    }
+}
+
+/// Index of a buffer in a [`Layout`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct BufferId(usize);
+
+/// What a parameter is before training.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Initial {
+    /// The same everywhere.
+    Constant(f32),
+    /// Drawn as the description of the network says.
+    Drawn {
+        /// What follows the sums that these weights make.
+        activation: Activation,
+    },
+}
+
 /// What a parameter is for; decides how it is trained unless the user says otherwise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -40,15 +65,17 @@ pub enum ParameterKind {
 }
 
 /// One matrix of parameters: a weight, or a bias as a matrix of one row.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Parameter {
-    /// `0.weight`: number of the layer in the list of layers, and what it is.
+    /// `0.weight`: number of the layer in the list of layers, and what it is; `2.0.weight` in the
+    /// list of layers that is layer 2.
     pub(crate) name: String,
     pub(crate) kind: ParameterKind,
     /// Where it starts in the arena.
     pub(crate) offset: usize,
     pub(crate) rows: usize,
     pub(crate) cols: usize,
+    pub(crate) initial: Initial,
 }
 
 impl Parameter {
@@ -57,45 +84,114 @@ impl Parameter {
     }
 }
 
-/// Names, shapes and places of all parameters.
+/// Names, shapes and places of all parameters and buffers.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Layout {
-    parameters: Vec<Parameter>,
+    parameters: Section,
+    buffers: Section,
+}
+
+/// Matrices one behind the other.
+#[derive(Clone, Debug, Default)]
+struct Section {
+    matrices: Vec<Parameter>,
     len: usize,
+    /// Whether there are more elements than can be counted.
+    overflows: bool,
+}
+
+impl Section {
+    fn add(
+        &mut self,
+        name: String,
+        kind: ParameterKind,
+        rows: usize,
+        cols: usize,
+        initial: Initial,
+    ) -> usize {
+        self.matrices.push(Parameter {
+            name,
+            kind,
+            offset: self.len,
+            rows,
+            cols,
+            initial,
+        });
+        match rows.checked_mul(cols).and_then(|n| self.len.checked_add(n)) {
+            Some(len) => self.len = len,
+            None => self.overflows = true,
+        }
+        self.matrices.len() - 1
+    }
 }
 
 impl Layout {
-    /// Places a `rows x cols` matrix behind those that are there.
+    /// Places a `rows x cols` matrix of parameters behind those that are there.
     pub(crate) fn add(
         &mut self,
         name: String,
         kind: ParameterKind,
         rows: usize,
         cols: usize,
+        initial: Initial,
     ) -> ParamId {
-        let id = ParamId(self.parameters.len());
-        self.parameters.push(Parameter {
-            name,
-            kind,
-            offset: self.len,
-            rows,
-            cols,
-        });
-        self.len += rows * cols;
-        id
+        ParamId(self.parameters.add(name, kind, rows, cols, initial))
+    }
+
+    /// Places a `rows x cols` matrix that training changes without a gradient behind all parameters:
+    /// statistics of a normalisation.
+    #[expect(dead_code, reason = "for layers with running statistics")]
+    pub(crate) fn add_buffer(
+        &mut self,
+        name: String,
+        rows: usize,
+        cols: usize,
+        initial: f32,
+    ) -> BufferId {
+        let (kind, initial) = (ParameterKind::Norm, Initial::Constant(initial));
+        BufferId(self.buffers.add(name, kind, rows, cols, initial))
+    }
+
+    /// A buffer, and where its elements are.
+    #[expect(dead_code, reason = "for layers with running statistics")]
+    pub(crate) fn buffer(&self, id: BufferId) -> Parameter {
+        self.behind_parameters(&self.buffers.matrices[id.0])
+    }
+
+    /// All buffers, in order.
+    pub(crate) fn buffers(&self) -> impl Iterator<Item = Parameter> {
+        self.buffers
+            .matrices
+            .iter()
+            .map(|buffer| self.behind_parameters(buffer))
+    }
+
+    fn behind_parameters(&self, buffer: &Parameter) -> Parameter {
+        Parameter {
+            offset: self.parameters.len + buffer.offset,
+            ..buffer.clone()
+        }
     }
 
     /// All parameters, in order.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Parameter> {
-        self.parameters.iter()
+        self.parameters.matrices.iter()
     }
 
     pub(crate) fn get(&self, id: ParamId) -> &Parameter {
-        &self.parameters[id.0]
+        &self.parameters.matrices[id.0]
     }
 
-    /// Number of elements of the arena.
+    /// Number of parameters: elements that have gradients, which come first in the arena.
     pub(crate) fn len(&self) -> usize {
-        self.len
+        self.parameters.len
+    }
+
+    /// Elements of the arena, buffers included; `None` if there are too many to count.
+    pub(crate) fn arena_len(&self) -> Option<usize> {
+        if self.parameters.overflows || self.buffers.overflows {
+            return None;
+        }
+        self.parameters.len.checked_add(self.buffers.len)
     }
 }

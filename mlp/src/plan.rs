@@ -1,140 +1,26 @@
 //! Graph and batch size -> a straight list of kernel calls over one arena.
 //!
-//! 1. An activation that alone reads a linear node is fused into its product, and the derivative of
-//!    an activation into the data gradient that it alone reads ([`lower`]).
-//! 2. Each value gets a place in the arena for as long as something reads it ([`arena`]). A row of
-//!    a value is as long as its layer is wide, so the arena holds `O(batch * sum of widths)` floats.
-//! 3. What remains is data: shapes, offsets, epilogues. Running it decides nothing.
+//! 1. What alone reads a product is fused into it: a sum, an activation, the derivative of one
+//!    ([`fuse`]). That decides the turn of every call.
+//! 2. Values share places where nothing is lost ([`place`]): a sum is added to one of its summands,
+//!    what stands side by side is written there.
+//! 3. Each place lies in the arena for as long as something reads it ([`arena`]). A row of a value is
+//!    as long as its layer is wide, so the arena holds `O(batch * sum of widths)` floats.
+//! 4. What remains is data: shapes, offsets, epilogues ([`lower`]). Running it decides nothing.
 
-pub(crate) mod arena;
+mod arena;
+mod call;
+mod fuse;
 mod lower;
+mod place;
 #[cfg(test)]
 mod tests;
 
 use std::fmt;
 use std::ops::Range;
 
-use kernels::Activation;
-
+pub(crate) use call::{Call, Fused, Product, Region, Sink, Source};
 pub(crate) use lower::{Passes, lower, max_batch};
-
-/// A dense row-major matrix in one of the buffers that a plan runs over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Region {
-    pub(crate) offset: usize,
-    pub(crate) rows: usize,
-    pub(crate) cols: usize,
-}
-
-impl Region {
-    pub(crate) fn len(&self) -> usize {
-        self.rows * self.cols
-    }
-
-    pub(crate) fn range(&self) -> Range<usize> {
-        self.offset..self.offset + self.len()
-    }
-}
-
-/// What a call reads.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Source {
-    /// The samples of the batch.
-    Input,
-    /// A matrix of parameters.
-    Parameters(Region),
-    /// A value computed earlier.
-    Arena(Region),
-}
-
-/// What a call writes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Sink {
-    /// A value that depends on the batch.
-    Arena(Region),
-    /// The gradient of a parameter.
-    Gradients(Region),
-}
-
-impl Sink {
-    pub(crate) fn region(&self) -> &Region {
-        match self {
-            Self::Arena(region) | Self::Gradients(region) => region,
-        }
-    }
-}
-
-/// What a product does with an element before it stores it.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Fused {
-    /// Nothing.
-    Store,
-    /// `act(s + bias_j)`
-    Activate {
-        bias: Region,
-        activation: Activation,
-    },
-    /// `s * act'(output)`
-    Derivative {
-        activation: Activation,
-        output: Region,
-    },
-    /// Nothing; but in a training step the optimiser's step on the weights follows at once, while
-    /// their gradient is in the cache.
-    Step,
-}
-
-/// Which of the three products of a layer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Product {
-    /// NT: `y = a b^T`
-    Forward,
-    /// NN: `dx = a b`
-    DataGradient,
-    /// TN: `dW = a^T b`
-    WeightGradient,
-}
-
-/// One call of a kernel.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Call {
-    Gemm {
-        product: Product,
-        a: Source,
-        b: Source,
-        c: Sink,
-        fused: Fused,
-        /// Length of the sums.
-        k: usize,
-    },
-    /// `y = act(x)`
-    Activation {
-        activation: Activation,
-        x: Region,
-        y: Region,
-    },
-    /// `dx = dy * act'(y)`
-    ActivationGradient {
-        activation: Activation,
-        y: Region,
-        dy: Region,
-        dx: Region,
-    },
-    /// `sums_j = sum_i x_ij`
-    ColumnSums { x: Region, sums: Region },
-}
-
-impl Call {
-    /// Floating-point operations of the products and sums; activations count one per element.
-    fn flop(&self) -> u64 {
-        match self {
-            Self::Gemm { c, k, .. } => 2 * (c.region().len() * k) as u64,
-            Self::Activation { y, .. } => y.len() as u64,
-            Self::ActivationGradient { dx, .. } => dx.len() as u64,
-            Self::ColumnSums { x, .. } => x.len() as u64,
-        }
-    }
-}
 
 /// The calls of a forward pass, or of a forward and a backward pass, for one batch size.
 ///
@@ -196,79 +82,5 @@ impl fmt::Display for Plan {
             writeln!(f, "{number:3}  {call}")?;
         }
         Ok(())
-    }
-}
-
-impl fmt::Display for Call {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let line = |f: &mut fmt::Formatter<'_>, name: &str, shape: String, place: String| {
-            write!(
-                f,
-                "{name:20} {shape:>20} {flop:>14} flop  {place}",
-                flop = self.flop()
-            )
-        };
-        match self {
-            Self::Gemm {
-                product,
-                c,
-                k,
-                fused,
-                ..
-            } => {
-                let name = match product {
-                    Product::Forward => "forward nt",
-                    Product::DataGradient => "data gradient nn",
-                    Product::WeightGradient => "weight gradient tn",
-                };
-                let Region { rows, cols, .. } = c.region();
-                line(
-                    f,
-                    name,
-                    format!("{rows} x {cols} x {k}"),
-                    format!("{c}{fused}"),
-                )
-            }
-            Self::Activation { activation, y, .. } => line(
-                f,
-                "activation",
-                format!("{} x {}", y.rows, y.cols),
-                format!("{} {activation:?}", Sink::Arena(*y)),
-            ),
-            Self::ActivationGradient { activation, dx, .. } => line(
-                f,
-                "activation gradient",
-                format!("{} x {}", dx.rows, dx.cols),
-                format!("{} {activation:?}'", Sink::Arena(*dx)),
-            ),
-            Self::ColumnSums { x, sums } => line(
-                f,
-                "column sums",
-                format!("{} x {}", x.rows, x.cols),
-                Sink::Gradients(*sums).to_string(),
-            ),
-        }
-    }
-}
-
-impl fmt::Display for Sink {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = match self {
-            Self::Arena(_) => "arena",
-            Self::Gradients(_) => "gradients",
-        };
-        let Range { start, end } = self.region().range();
-        write!(f, "{name}[{start}..{end}]")
-    }
-}
-
-impl fmt::Display for Fused {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Store => Ok(()),
-            Self::Activate { activation, .. } => write!(f, " + bias, {activation:?}"),
-            Self::Derivative { activation, .. } => write!(f, " * {activation:?}'"),
-            Self::Step => f.write_str(" + step"),
-        }
     }
 }

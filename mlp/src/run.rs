@@ -1,14 +1,15 @@
 //! Runs plans: one arena, one kernel call after the other, no decisions and no allocations.
 
-use kernels::{
-    Epilogue, Gemm, Gradient, KernelError, Kernels, MatMut, MatRef, Targets, Team, Workspace,
-};
+mod memory;
+
+use kernels::{Gradient, MatRef, Targets, Team, Workspace};
 
 use crate::error::MlpError;
 use crate::network::Network;
 use crate::optimizer::State;
 use crate::params::{Buffer, zeros};
-use crate::plan::{Call, Fused, Passes, Plan, Product, Region, Sink, Source, lower};
+use crate::plan::{Call, Fused, Passes, Plan, Region, lower};
+use memory::{Memory, carve, matrix};
 
 /// Plans of so many batch sizes are kept; a training needs two, that of its last batch included.
 const MAX_PLANS: usize = 8;
@@ -42,7 +43,7 @@ impl Engine {
             arena: zeros(0),
             gradients: zeros(match passes {
                 Passes::Forward => 0,
-                Passes::Both => network.parameters.len(),
+                Passes::Both => network.parameter_count(),
             }),
             has_gradients: false,
             losses: zeros(0),
@@ -122,9 +123,8 @@ impl Engine {
                 loss.run(network.kernels, outputs, targets, None, losses)
             }
             Some(region) => {
-                let (arena, gradient) = carve(&mut self.arena, &region);
-                let gradient = MatMut::from_row_major(gradient, region.rows, region.cols)?;
-                let outputs = matrix_of(arena.read(&outputs), &outputs)?;
+                let (arena, gradient) = carve(&mut self.arena, &region)?;
+                let outputs = arena.read(&outputs)?;
                 loss.run(network.kernels, outputs, targets, Some(gradient), losses)
             }
         }
@@ -141,12 +141,8 @@ impl Engine {
                 got: format!("{} x {}", gradient.rows(), gradient.cols()),
             });
         }
-        let rows = self.arena[region.range()].chunks_exact_mut(region.cols);
-        for (row, to) in rows.enumerate() {
-            for (col, to) in to.iter_mut().enumerate() {
-                *to = *gradient.at(row, col);
-            }
-        }
+        let (_, to) = carve(&mut self.arena, &region)?;
+        memory::copy(gradient, to);
         Ok(())
     }
 
@@ -205,7 +201,7 @@ impl Engine {
                 };
                 let region = c.region();
                 let update =
-                    state.on_matrix(&mut network.parameters, region.range(), region.cols)?;
+                    state.on_matrix(&mut network.parameters, region.whole(), region.cols)?;
                 let (gemm, grads) = memory.product(call)?;
                 kernels.gemm_update(&gemm, update, grads, Gradient::Discard, workspace, team)?;
             } else {
@@ -265,151 +261,5 @@ fn no_forward_pass() -> MlpError {
 fn grow(buffer: &mut Buffer, len: usize) {
     if buffer.len() < len {
         buffer.resize(len, 0.0);
-    }
-}
-
-/// The region of a buffer as a matrix.
-fn matrix<'m>(buffer: &'m [f32], region: &Region) -> Result<MatRef<'m>, KernelError> {
-    matrix_of(&buffer[region.range()], region)
-}
-
-fn matrix_of<'m>(data: &'m [f32], region: &Region) -> Result<MatRef<'m>, KernelError> {
-    MatRef::from_row_major(data, region.rows, region.cols)
-}
-
-/// The arena without the region that a call writes.
-#[derive(Clone, Copy)]
-struct Rest<'m> {
-    before: &'m [f32],
-    after: &'m [f32],
-    /// Where `after` starts in the arena.
-    after_offset: usize,
-}
-
-impl<'m> Rest<'m> {
-    fn read(&self, region: &Region) -> &'m [f32] {
-        let range = region.range();
-        if range.end <= self.before.len() {
-            &self.before[range]
-        } else {
-            &self.after[range.start - self.after_offset..range.end - self.after_offset]
-        }
-    }
-}
-
-/// Divides the arena into the region to be written and all else.
-fn carve<'m>(arena: &'m mut [f32], written: &Region) -> (Rest<'m>, &'m mut [f32]) {
-    let (before, from) = arena.split_at_mut(written.offset);
-    let (region, after) = from.split_at_mut(written.len());
-    let rest = Rest {
-        before,
-        after,
-        after_offset: written.offset + written.len(),
-    };
-    (rest, region)
-}
-
-/// The buffers that the calls of a plan name.
-struct Memory<'m> {
-    input: MatRef<'m>,
-    parameters: &'m [f32],
-    gradients: &'m mut [f32],
-    arena: &'m mut [f32],
-}
-
-impl Memory<'_> {
-    fn run(
-        &mut self,
-        call: &Call,
-        kernels: &Kernels,
-        workspace: &mut Workspace,
-        team: &Team,
-    ) -> Result<(), KernelError> {
-        match *call {
-            Call::Gemm { .. } => {
-                let (gemm, c) = self.product(call)?;
-                kernels.gemm(&gemm, c, workspace, team)
-            }
-            Call::Activation { activation, x, y } => {
-                let (arena, y) = carve(self.arena, &y);
-                kernels.activation_forward(activation, arena.read(&x), y)
-            }
-            Call::ActivationGradient {
-                activation,
-                y,
-                dy,
-                dx,
-            } => {
-                let (arena, dx) = carve(self.arena, &dx);
-                kernels.activation_backward(activation, arena.read(&y), arena.read(&dy), dx)
-            }
-            Call::ColumnSums { x, sums } => {
-                let x = matrix(self.arena, &x)?;
-                kernels.column_sums(x, 1.0, &mut self.gradients[sums.range()])
-            }
-        }
-    }
-
-    /// The operands of a product, and the matrix that it writes.
-    fn product(&mut self, call: &Call) -> Result<(Gemm<'_>, MatMut<'_>), KernelError> {
-        let &Call::Gemm {
-            product,
-            a,
-            b,
-            c,
-            fused,
-            ..
-        } = call
-        else {
-            unreachable!("only products are asked for their operands");
-        };
-        let (input, parameters) = (self.input, self.parameters);
-        let (arena, c) = self.split(&c)?;
-        let read = |source: &Source| match source {
-            Source::Input => Ok(input),
-            Source::Parameters(region) => matrix(parameters, region),
-            Source::Arena(region) => matrix_of(arena.read(region), region),
-        };
-        let (a, b) = (read(&a)?, read(&b)?);
-        let (a, b) = match product {
-            Product::Forward => (a, b.t()),
-            Product::DataGradient => (a, b),
-            Product::WeightGradient => (a.t(), b),
-        };
-        let epilogue = match &fused {
-            Fused::Store | Fused::Step => Epilogue::Store,
-            Fused::Activate { bias, activation } => Epilogue::Activate {
-                bias: Some(&parameters[bias.range()]),
-                activation: *activation,
-            },
-            Fused::Derivative { activation, output } => Epilogue::Derivative {
-                activation: *activation,
-                output: matrix_of(arena.read(output), output)?,
-            },
-        };
-        Ok((
-            Gemm {
-                epilogue,
-                ..Gemm::new(a, b)
-            },
-            c,
-        ))
-    }
-
-    /// What a call writes, as a matrix; and what of the arena it can read meanwhile.
-    fn split(&mut self, written: &Sink) -> Result<(Rest<'_>, MatMut<'_>), KernelError> {
-        let Region { rows, cols, .. } = *written.region();
-        let (arena, data) = match written {
-            Sink::Arena(region) => carve(self.arena, region),
-            Sink::Gradients(region) => {
-                let arena = Rest {
-                    before: self.arena,
-                    after: &[],
-                    after_offset: 0,
-                };
-                (arena, &mut self.gradients[region.range()])
-            }
-        };
-        Ok((arena, MatMut::from_row_major(data, rows, cols)?))
     }
 }

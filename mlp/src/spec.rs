@@ -1,15 +1,17 @@
-//! What the user asked for: a network as plain data, and the builder that collects it.
+//! What the user asked for: a network as plain data.
 
 use std::hint::black_box;
 
-use kernels::{Activation, Isa};
+use kernels::Activation;
 
 use crate::error::MlpError;
 use crate::init::Init;
 use crate::loss::Loss;
 
-/// One layer, as the user asked for it.
-#[derive(Clone, Copy, Debug, PartialEq)]
+/// One layer, as the user asked for it; a layer may be made of layers.
+///
+/// Shapes are those of one sample: x has `fan_in` values, y as many as the layer says.
+#[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum LayerSpec {
     /// `y = x W^T + b` with `W: width x fan_in`.
@@ -19,6 +21,42 @@ pub enum LayerSpec {
     },
     /// `y = act(x)`, element by element.
     Activation(Activation),
+    /// `y = x + s`, where `s` is what the dense layer read that stands `over` dense layers back in
+    /// the same list of layers: the skip connection `h_l = act(W h_(l-1) + b) + h_(l-2)` for 2.
+    Skip {
+        /// How many dense layers it leads over.
+        over: usize,
+        /// How `s` gets the width of x.
+        shortcut: Shortcut,
+    },
+    /// `y = block(x) + x`: a residual block (He et al., 2015).
+    Residual {
+        /// The layers that the connection leads around.
+        block: Vec<LayerSpec>,
+        /// How x gets the width of `block(x)`.
+        shortcut: Shortcut,
+    },
+    /// `y = [x, block(x)]`, side by side: a dense connection (Huang et al., 2016).
+    Concat {
+        /// The layers whose output is put beside their input.
+        block: Vec<LayerSpec>,
+    },
+    /// The values of a sample in so many rows, one after the other: a sequence. The layers behind it
+    /// act on each row alone. One row makes a sample whole again.
+    Rows {
+        /// Rows of a sample; divides the number of its values.
+        rows: usize,
+    },
+}
+
+/// The way around a block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Shortcut {
+    /// The value itself; its width has to be that of the sum.
+    Identity,
+    /// `P x` with a matrix P that is learned, `width x fan_in`, without a bias.
+    Projection,
 }
 
 /// A network as plain data: everything that decides its shape and its first weights.
@@ -39,15 +77,8 @@ pub struct Spec {
 }
 
 impl Spec {
-    /// The activation that follows layer number `layer` directly.
-    pub(crate) fn activation_after(&self, layer: usize) -> Activation {
-        match self.layers.get(layer + 1) {
-            Some(&LayerSpec::Activation(activation)) => activation,
-            _ => Activation::Identity,
-        }
-    }
-
-    /// Checks all that can be wrong with the description.
+    /// Checks what does not depend on the shapes of the layers; the layers check those when they add
+    /// themselves to the graph.
     pub(crate) fn check(&self) -> Result<(), MlpError> {
         if self.inputs == 0 {
             return Err(MlpError::Setting {
@@ -56,20 +87,20 @@ impl Spec {
                 got: "0".into(),
             });
         }
-        if !matches!(self.layers.first(), Some(LayerSpec::Dense { .. })) {
+        let first = self.layers.first();
+        if matches!(
+            first,
+            None | Some(LayerSpec::Activation(_) | LayerSpec::Skip { .. })
+        ) {
             return Err(MlpError::Layer {
-                layer: 0,
+                layer: "0".into(),
                 expected: "a dense layer at the beginning",
-                got: match self.layers.first() {
+                got: match first {
                     None => "no layers".into(),
                     Some(layer) => format!("{layer:?}"),
                 },
             });
         }
-        for (layer, description) in self.layers.iter().enumerate() {
-            check_layer(layer, description)?;
-        }
-        self.check_size()?;
         if let Some(Init::Constant(value)) = self.init
             && !value.is_finite()
         {
@@ -79,158 +110,39 @@ impl Spec {
                 got: value.to_string(),
             });
         }
-        if self.loss == Loss::SoftmaxCrossEntropy && self.outputs() < 2 {
+        Ok(())
+    }
+
+    /// Checks that the network that the layers made has outputs that its loss can use.
+    pub(crate) fn check_outputs(&self, rows: usize, outputs: usize) -> Result<(), MlpError> {
+        if rows != 1 {
             return Err(MlpError::Layer {
-                layer: self.layers.len() - 1,
+                layer: (self.layers.len() - 1).to_string(),
+                expected: "one row for each sample at the end",
+                got: format!("{rows}"),
+            });
+        }
+        if self.loss == Loss::SoftmaxCrossEntropy && outputs < 2 {
+            return Err(MlpError::Layer {
+                layer: (self.layers.len() - 1).to_string(),
                 expected: "at least 2 outputs for softmax cross-entropy",
-                got: self.outputs().to_string(),
+                got: outputs.to_string(),
             });
         }
         Ok(())
     }
-
-    /// Checks that there is memory for the parameters.
-    fn check_size(&self) -> Result<(), MlpError> {
-        let mut fan_in = self.inputs;
-        let mut parameters = Some(0usize);
-        for layer in &self.layers {
-            if let LayerSpec::Dense { width } = *layer {
-                let more = fan_in.checked_add(1).and_then(|n| n.checked_mul(width));
-                parameters = parameters
-                    .zip(more)
-                    .and_then(|(n, more)| n.checked_add(more));
-                fan_in = width;
-            }
-        }
-        // Without black_box the compiler may leave out an allocation that nothing is written to.
-        let reserve = |n| black_box(&mut Vec::<f32>::new()).try_reserve_exact(n);
-        if parameters.is_some_and(|n| reserve(n).is_ok()) {
-            return Ok(());
-        }
-        Err(MlpError::Setting {
-            name: "layers",
-            expected: "no more parameters than there is memory for",
-            got: parameters.map_or_else(|| "more than can be counted".into(), |n| n.to_string()),
-        })
-    }
-
-    /// Width of the last layer; that of the input if there is none.
-    pub(crate) fn outputs(&self) -> usize {
-        let widths = self.layers.iter().rev().filter_map(|layer| match layer {
-            LayerSpec::Dense { width } => Some(*width),
-            LayerSpec::Activation(_) => None,
-        });
-        widths.into_iter().next().unwrap_or(self.inputs)
-    }
 }
 
-fn check_layer(layer: usize, description: &LayerSpec) -> Result<(), MlpError> {
-    match *description {
-        LayerSpec::Dense { width: 0 } => Err(MlpError::Layer {
-            layer,
-            expected: "a width of at least 1",
-            got: "0".into(),
-        }),
-        LayerSpec::Activation(Activation::LeakyRelu { negative_slope })
-            if !(negative_slope.is_finite() && negative_slope >= 0.0) =>
-        {
-            Err(MlpError::Layer {
-                layer,
-                expected: "a finite negative_slope of at least 0",
-                got: negative_slope.to_string(),
-            })
-        }
-        _ => Ok(()),
+/// Checks that there is memory for so many parameters; `None` are more than can be counted.
+pub(crate) fn check_size(parameters: Option<usize>) -> Result<(), MlpError> {
+    // Without black_box the compiler may leave out an allocation that nothing is written to.
+    let reserve = |n| black_box(&mut Vec::<f32>::new()).try_reserve_exact(n);
+    if parameters.is_some_and(|n| reserve(n).is_ok()) {
+        return Ok(());
     }
-}
-
-/// Collects the description of a network; [`build`](MlpBuilder::build) checks it and makes it.
-///
-/// Made by [`Mlp::builder`](crate::Mlp::builder).
-#[derive(Clone, Debug)]
-#[must_use = "a builder does nothing until build() is called"]
-pub struct MlpBuilder {
-    pub(crate) spec: Spec,
-    pub(crate) isa: Option<Isa>,
-}
-
-impl MlpBuilder {
-    pub(crate) fn new(inputs: usize) -> Self {
-        Self {
-            spec: Spec {
-                inputs,
-                layers: Vec::new(),
-                loss: Loss::default(),
-                init: None,
-                seed: 0,
-            },
-            isa: None,
-        }
-    }
-
-    fn layer(mut self, layer: LayerSpec) -> Self {
-        self.spec.layers.push(layer);
-        self
-    }
-
-    /// Adds `y = x W^T + b` with `width` outputs.
-    pub fn dense(self, width: usize) -> Self {
-        self.layer(LayerSpec::Dense { width })
-    }
-
-    /// Adds `y = act(x)`.
-    pub fn activation(self, activation: Activation) -> Self {
-        self.layer(LayerSpec::Activation(activation))
-    }
-
-    /// Adds `y = max(x, 0)`.
-    pub fn relu(self) -> Self {
-        self.activation(Activation::Relu)
-    }
-
-    /// Adds `y = x` where x > 0, `negative_slope * x` elsewhere; the slope is finite, at least 0.
-    pub fn leaky_relu(self, negative_slope: f32) -> Self {
-        self.activation(Activation::LeakyRelu { negative_slope })
-    }
-
-    /// Adds `y = 1 / (1 + e^-x)`.
-    pub fn sigmoid(self) -> Self {
-        self.activation(Activation::Sigmoid)
-    }
-
-    /// Adds `y = tanh x`.
-    pub fn tanh(self) -> Self {
-        self.activation(Activation::Tanh)
-    }
-
-    /// What training makes small; [`Loss::SoftmaxCrossEntropy`] unless said otherwise.
-    ///
-    /// The loss belongs to the network, not to a training: it decides what
-    /// [`predict`](crate::Mlp::predict) and [`evaluate`](crate::Mlp::evaluate) mean.
-    pub fn loss(mut self, loss: Loss) -> Self {
-        self.spec.loss = loss;
-        self
-    }
-
-    /// How the weights of all dense layers are drawn.
-    ///
-    /// Without it each layer follows its activation: He normal before the ReLU family, Xavier
-    /// uniform before all else. Biases start at 0.
-    pub fn init(mut self, init: Init) -> Self {
-        self.spec.init = Some(init);
-        self
-    }
-
-    /// Seed of the weights, and of the order of the samples in training; 0 unless said otherwise.
-    pub fn seed(mut self, seed: u64) -> Self {
-        self.spec.seed = seed;
-        self
-    }
-
-    /// Insists on the kernels of one instruction set, instead of the best that the CPU and
-    /// `KERNELS_ISA` allow.
-    pub fn isa(mut self, isa: Isa) -> Self {
-        self.isa = Some(isa);
-        self
-    }
+    Err(MlpError::Setting {
+        name: "layers",
+        expected: "no more parameters than there is memory for",
+        got: parameters.map_or_else(|| "more than can be counted".into(), |n| n.to_string()),
+    })
 }

@@ -147,7 +147,10 @@ impl<'n> Trainer<'n> {
     pub fn penalty(&self) -> f32 {
         let Mlp { network, progress } = &*self.mlp;
         let state = &progress.state;
-        state.penalty(network.kernels, &network.parameters)
+        state.penalty(
+            network.kernels,
+            &network.parameters[..network.parameter_count()],
+        )
     }
 
     /// One step: gradients, then update. Returns the loss before the update.
@@ -321,7 +324,8 @@ impl<'n> Trainer<'n> {
                 clip.apply(network.kernels, gradients, norm, team);
             }
         }
-        let parameters = &mut network.parameters;
+        let count = network.parameter_count();
+        let parameters = &mut network.parameters[..count];
         progress
             .state
             .update(network.kernels, gradients, parameters, team)?;

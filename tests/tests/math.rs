@@ -224,21 +224,24 @@ fn activations_at_every_length() {
 }
 
 #[test]
-fn exp_axpy_and_scale_at_every_length() {
+fn exp_add_axpy_and_scale_at_every_length() {
     let mut values = Values::new(12);
     for n in 0..=LONGEST_TAIL {
         let (x, old) = (values.vec(n), values.vec(n));
         for k in kernels() {
             let (mut e, mut y, mut z) = (row(&old), row(&old), row(&old));
+            let mut sum = row(&old);
+            k.add(&x, &old, slice(&mut sum)).expect("as long");
             k.exp(&x, slice(&mut e)).expect("as long");
             k.axpy(0.3, &x, slice(&mut y)).expect("as long");
             k.scale(0.3, slice(&mut z));
-            for buffer in [&e, &y, &z] {
+            for buffer in [&e, &y, &z, &sum] {
                 assert_eq!(buffer.broken_guard(), None);
             }
             for j in 0..n {
                 assert!(ulps(e.at(0, j), f64::from(x[j]).exp()) <= 1.0);
                 assert_eq!(z.at(0, j), 0.3 * old[j]);
+                assert_eq!(sum.at(0, j), x[j] + old[j]);
                 let exact = f64::from(old[j]) + f64::from(0.3f32) * f64::from(x[j]);
                 let error = (f64::from(y.at(0, j)) - exact).abs();
                 assert!(error <= 2.0 * U, "{error:e}");
@@ -350,6 +353,8 @@ fn wrong_lengths_are_errors_and_change_nothing() {
         let results = [
             k.exp(&short, &mut out),
             k.axpy(1.0, &short, &mut out),
+            k.add(&short, &long, &mut [0.0; 3]),
+            k.add(&short, &long, &mut long.clone()),
             k.activation_forward(tanh, &short, &mut out),
             k.activation_backward(tanh, &short, &short, &mut out),
             k.activation_backward(tanh, &short, &long, &mut [0.0; 3]),

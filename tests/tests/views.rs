@@ -268,6 +268,43 @@ fn writing_through_parts_and_transposes() {
 }
 
 #[test]
+fn columns_on_both_sides_of_a_split_are_written_apart() {
+    let mut data: Vec<u32> = vec![0; 12];
+    for at in 0..=4 {
+        let view = MatMut::from_row_major(&mut data, 3, 4).expect("12 elements");
+        let (mut left, mut right) = view.split_at_col(at);
+        assert_eq!((left.cols(), right.cols()), (at, 4 - at));
+        for i in 0..3 {
+            left.row_mut(i).expect("contiguous").fill(1);
+            right.row_mut(i).expect("contiguous").fill(2);
+        }
+        let left = left.into_ref();
+        assert!((0..3).all(|i| (0..at).all(|j| *left.at(i, j) == 1)));
+        let expected = |place: usize| if place % 4 < at { 1 } else { 2 };
+        assert!(
+            data.iter()
+                .enumerate()
+                .all(|(place, &x)| x == expected(place))
+        );
+    }
+}
+
+#[test]
+fn a_mutable_slice_is_there_exactly_when_rows_lie_together() {
+    let mut data: Vec<u32> = (0..12).collect();
+    let mut whole = MatMut::from_row_major(&mut data, 3, 4).expect("12 elements");
+    assert_eq!(whole.as_mut_slice().map(|all| all.len()), Some(12));
+    let rows = whole
+        .reborrow()
+        .part(1..3, 0..4)
+        .as_mut_slice()
+        .map(|rows| rows[0]);
+    assert_eq!(rows, Some(4));
+    assert!(whole.reborrow().part(0..2, 0..3).as_mut_slice().is_none());
+    assert_eq!(whole.part(0..3, 2..2).as_mut_slice(), Some(&mut [][..]));
+}
+
+#[test]
 #[should_panic(expected = "(2, 0) in 2 x 3")]
 fn an_element_outside_is_a_bug_of_the_caller() {
     let data = [0.0f32; 6];

@@ -5,23 +5,32 @@
 
 use kernels::Activation;
 
-use crate::graph::{Flow, Graph, NodeId, Op};
+use crate::graph::{Graph, NodeId, Op};
 
 /// `y = act(x)`
 pub(crate) fn forward(graph: &mut Graph, x: NodeId, activation: Activation) -> NodeId {
-    let width = graph.node(x).width;
-    graph.forward(Op::Activation { x, activation }, width, backward)
+    let x = graph.readable(x);
+    let width = graph.node(x).shape.width;
+    graph.forward(x, Op::Activation { x, activation }, width, backward)
 }
 
 /// `dx = dy * act'(y)`
-fn backward(graph: &mut Graph, y: NodeId, dy: NodeId) -> Option<Flow> {
+fn backward(graph: &mut Graph, y: NodeId, dy: NodeId) {
     let Op::Activation { x, activation } = graph.node(y).op else {
-        return None;
+        return;
     };
-    if !graph.needs_gradient(x) {
-        return None;
+    let dx = graph.gradient(Op::ActivationGradient { dy, y, activation }, x);
+    graph.flow(x, dx);
+}
+
+/// The slope of a leaky ReLU that is none.
+pub(crate) fn bad_slope(activation: Activation) -> Option<f32> {
+    match activation {
+        Activation::LeakyRelu { negative_slope }
+            if !(negative_slope.is_finite() && negative_slope >= 0.0) =>
+        {
+            Some(negative_slope)
+        }
+        _ => None,
     }
-    let width = graph.node(x).width;
-    let dx = graph.gradient(Op::ActivationGradient { dy, y, activation }, width);
-    Some(Flow { x, dx })
 }

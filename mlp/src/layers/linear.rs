@@ -9,34 +9,50 @@
 //! db_j = sum_i dy_ij  batch width flop
 //! ```
 
-use crate::graph::{Flow, Graph, NodeId, Op};
-use crate::params::{ParamId, ParameterKind};
+use kernels::Activation;
+
+use crate::graph::{Graph, NodeId, Op};
+use crate::params::{Initial, ParamId, ParameterKind};
 
 /// A dense layer of a graph: where its parameters are.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Linear {
-    /// Place in the list of layers of the description.
-    pub(crate) position: usize,
     /// `width x fan_in`
     pub(crate) weight: ParamId,
     /// `1 x width`
-    pub(crate) bias: ParamId,
+    pub(crate) bias: Option<ParamId>,
     width: usize,
 }
 
 impl Linear {
-    /// Places the parameters of a layer of `width` outputs that reads `x`.
-    pub(crate) fn new(graph: &mut Graph, position: usize, x: NodeId, width: usize) -> Self {
-        let fan_in = graph.node(x).width;
+    /// Places the parameters of a layer of `width` outputs that reads `x` and is followed by
+    /// `activation`.
+    pub(crate) fn new(
+        graph: &mut Graph,
+        name: &str,
+        x: NodeId,
+        width: usize,
+        activation: Activation,
+    ) -> Self {
+        let mut linear = Self::without_bias(graph, name, x, width, activation);
+        let (bias, zeros) = (format!("{name}.bias"), Initial::Constant(0.0));
+        linear.bias = Some(graph.parameter(bias, ParameterKind::Bias, 1, width, zeros));
+        linear
+    }
+
+    /// A layer of weights alone, `y = x W^T`.
+    pub(crate) fn without_bias(
+        graph: &mut Graph,
+        name: &str,
+        x: NodeId,
+        width: usize,
+        activation: Activation,
+    ) -> Self {
+        let fan_in = graph.node(x).shape.width;
+        let (weight, drawn) = (format!("{name}.weight"), Initial::Drawn { activation });
         Self {
-            position,
-            weight: graph.parameter(
-                format!("{position}.weight"),
-                ParameterKind::Weight,
-                width,
-                fan_in,
-            ),
-            bias: graph.parameter(format!("{position}.bias"), ParameterKind::Bias, 1, width),
+            weight: graph.parameter(weight, ParameterKind::Weight, width, fan_in, drawn),
+            bias: None,
             width,
         }
     }
@@ -48,21 +64,21 @@ impl Linear {
             weight: self.weight,
             bias: self.bias,
         };
-        graph.forward(op, self.width, backward)
+        graph.forward(x, op, self.width, backward)
     }
 }
 
 /// `dx = dy W`, `dW = dy^T x`, `db = sum over rows of dy`
-fn backward(graph: &mut Graph, y: NodeId, dy: NodeId) -> Option<Flow> {
+fn backward(graph: &mut Graph, y: NodeId, dy: NodeId) {
     let Op::Linear { x, weight, bias } = graph.node(y).op else {
-        return None;
+        return;
     };
-    let fan_in = graph.node(x).width;
-    let flow = graph.needs_gradient(x).then(|| Flow {
-        x,
-        dx: graph.gradient(Op::LinearGradient { dy, weight }, fan_in),
-    });
+    if graph.needs_gradient(x) {
+        let dx = graph.gradient(Op::LinearGradient { dy, weight }, x);
+        graph.flow(x, dx);
+    }
     graph.parameter_gradient(Op::WeightGradient { dy, x, weight });
-    graph.parameter_gradient(Op::BiasGradient { dy, bias });
-    flow
+    if let Some(bias) = bias {
+        graph.parameter_gradient(Op::BiasGradient { dy, bias });
+    }
 }

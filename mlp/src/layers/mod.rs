@@ -1,26 +1,160 @@
 //! The layers: each adds its nodes to the graph, and knows how gradients flow back through them.
 
 pub(crate) mod activation;
+pub(crate) mod concat;
 pub(crate) mod linear;
+pub(crate) mod rows;
+pub(crate) mod sum;
 
-use crate::graph::Graph;
-use crate::spec::{LayerSpec, Spec};
+use kernels::Activation;
 
-/// The graph of a checked description, with its backward pass; and the dense layers in it.
-pub(crate) fn build(spec: &Spec) -> (Graph, Vec<linear::Linear>) {
-    let mut graph = Graph::new(spec.inputs);
-    let mut dense = Vec::new();
-    let mut x = graph.input();
-    for (position, layer) in spec.layers.iter().enumerate() {
-        x = match *layer {
-            LayerSpec::Dense { width } => {
-                let linear = linear::Linear::new(&mut graph, position, x, width);
-                dense.push(linear);
-                linear.forward(&mut graph, x)
-            }
-            LayerSpec::Activation(activation) => activation::forward(&mut graph, x, activation),
-        };
+use crate::error::MlpError;
+use crate::graph::{Graph, NodeId, Shape};
+use crate::spec::{LayerSpec, Shortcut, Spec, check_size};
+use linear::Linear;
+
+/// The graph of a description, with its backward pass; and the dense layers in it.
+///
+/// # Errors
+/// [`MlpError::Layer`] or [`MlpError::Setting`] where the description is no network.
+pub(crate) fn build(spec: &Spec) -> Result<(Graph, Vec<Linear>), MlpError> {
+    spec.check()?;
+    let mut net = Building {
+        graph: Graph::new(spec.inputs),
+        dense: Vec::new(),
+    };
+    let input = net.graph.input();
+    let outputs = net.list("", &spec.layers, input)?;
+    check_size(net.graph.parameters().arena_len())?;
+    let Shape { rows, width } = net.graph.node(outputs).shape;
+    spec.check_outputs(rows.of(1), width)?;
+    net.graph.differentiate();
+    Ok((net.graph, net.dense))
+}
+
+/// A network to which layers are being added.
+struct Building {
+    graph: Graph,
+    /// The dense layers, in the order of their parameters.
+    dense: Vec<Linear>,
+}
+
+impl Building {
+    /// Adds a list of layers that reads `x`; their names begin with `prefix`.
+    fn list(
+        &mut self,
+        prefix: &str,
+        layers: &[LayerSpec],
+        mut x: NodeId,
+    ) -> Result<NodeId, MlpError> {
+        // What each dense layer of the list reads: where skip connections begin.
+        let mut read_by_dense = Vec::new();
+        for (position, layer) in layers.iter().enumerate() {
+            let name = format!("{prefix}{position}");
+            let refuse = |expected, got| {
+                let layer = name.clone();
+                Err(MlpError::Layer {
+                    layer,
+                    expected,
+                    got,
+                })
+            };
+            x = match layer {
+                LayerSpec::Dense { width: 0 } => {
+                    return refuse("a width of at least 1", "0".into());
+                }
+                LayerSpec::Dense { width } => {
+                    read_by_dense.push(x);
+                    let next = match layers.get(position + 1) {
+                        Some(&LayerSpec::Activation(activation)) => activation,
+                        _ => Activation::Identity,
+                    };
+                    let linear = Linear::new(&mut self.graph, &name, x, *width, next);
+                    self.dense.push(linear);
+                    linear.forward(&mut self.graph, x)
+                }
+                LayerSpec::Activation(activation) => {
+                    if let Some(slope) = activation::bad_slope(*activation) {
+                        let expected = "a finite negative_slope of at least 0";
+                        return refuse(expected, slope.to_string());
+                    }
+                    activation::forward(&mut self.graph, x, *activation)
+                }
+                LayerSpec::Skip { over, shortcut } => {
+                    let from = read_by_dense.len().checked_sub(*over);
+                    match from.and_then(|at| read_by_dense.get(at)) {
+                        Some(&from) => self.around(&name, x, from, *shortcut)?,
+                        None => {
+                            let expected = "a skip over dense layers that stand before it";
+                            let got = format!("over {over} of {}", read_by_dense.len());
+                            return refuse(expected, got);
+                        }
+                    }
+                }
+                LayerSpec::Residual { block, shortcut } => {
+                    let y = self.list(&format!("{name}."), block, x)?;
+                    self.around(&name, y, x, *shortcut)?
+                }
+                LayerSpec::Concat { block } => {
+                    let y = self.list(&format!("{name}."), block, x)?;
+                    self.same_rows(&name, x, y)?;
+                    concat::forward(&mut self.graph, x, y)
+                }
+                LayerSpec::Rows { rows } => match rows::forward(&mut self.graph, x, *rows) {
+                    Some(y) => y,
+                    None => {
+                        let expected = "a number of rows that divides the values of a sample";
+                        let Shape { rows: old, width } = self.graph.node(x).shape;
+                        let values = old.of(1).saturating_mul(width);
+                        return refuse(expected, format!("{rows} rows for {values} values"));
+                    }
+                },
+            };
+        }
+        Ok(x)
     }
-    graph.differentiate();
-    (graph, dense)
+
+    /// Checks that a connection leads from rows to as many rows.
+    fn same_rows(&self, name: &str, from: NodeId, to: NodeId) -> Result<(), MlpError> {
+        let rows = |id| self.graph.node(id).shape.rows.of(1);
+        if rows(from) == rows(to) {
+            return Ok(());
+        }
+        Err(MlpError::Layer {
+            layer: name.to_owned(),
+            expected: "a connection between samples of equally many rows",
+            got: format!("from {} to {}", rows(from), rows(to)),
+        })
+    }
+
+    /// `y + from`, or `y + from P^T`
+    fn around(
+        &mut self,
+        name: &str,
+        y: NodeId,
+        from: NodeId,
+        shortcut: Shortcut,
+    ) -> Result<NodeId, MlpError> {
+        self.same_rows(name, from, y)?;
+        let width = |id| self.graph.node(id).shape.width;
+        let (to, of) = (width(y), width(from));
+        let from = match shortcut {
+            Shortcut::Identity if to != of => {
+                return Err(MlpError::Layer {
+                    layer: name.to_owned(),
+                    expected: "a skip connection between equal widths, or one with a projection",
+                    got: format!("from width {of} to width {to}"),
+                });
+            }
+            Shortcut::Identity => from,
+            Shortcut::Projection => {
+                let name = format!("{name}.projection");
+                let identity = Activation::Identity;
+                let projection = Linear::without_bias(&mut self.graph, &name, from, to, identity);
+                self.dense.push(projection);
+                projection.forward(&mut self.graph, from)
+            }
+        };
+        Ok(sum::forward(&mut self.graph, y, from))
+    }
 }

@@ -148,16 +148,18 @@ pub(super) fn from(all: &[Factors], index: usize) -> &[Factors] {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::params::Initial;
 
     fn layout() -> Layout {
         let mut layout = Layout::default();
+        let zeros = Initial::Constant(0.0);
         for (layer, width) in [(0, 3), (1, 3), (10, 2)] {
             let kind = match layer {
                 1 => ParameterKind::Norm,
                 _ => ParameterKind::Weight,
             };
-            layout.add(format!("{layer}.weight"), kind, 1, width);
-            layout.add(format!("{layer}.bias"), ParameterKind::Bias, 1, 1);
+            layout.add(format!("{layer}.weight"), kind, 1, width, zeros);
+            layout.add(format!("{layer}.bias"), ParameterKind::Bias, 1, 1, zeros);
         }
         layout
     }

@@ -1,10 +1,13 @@
-//! From nodes to calls: what is fused, when a value lives, where it lies.
+//! From nodes to calls.
 
 use std::ops::Range;
 
-use super::arena::{self, Lifetime};
+use kernels::Activation;
+
+use super::fuse::Fusion;
+use super::place::Places;
 use super::{Call, Fused, Plan, Product, Region, Sink, Source};
-use crate::graph::{Graph, NodeId, Op};
+use crate::graph::{Graph, NodeId, Op, Shape};
 use crate::params::{LINE, ParamId, Parameter};
 
 /// Which passes a plan is made for.
@@ -20,8 +23,13 @@ pub(crate) enum Passes {
 pub(crate) fn max_batch(graph: &Graph) -> usize {
     // Two passes over the parameters for gradients and one forward, two flop each.
     const FLOP_PER_PARAMETER: usize = 6;
-    let values = graph.all_nodes().map(|id| graph.node(id).width + LINE);
-    let bytes = values.sum::<usize>().saturating_mul(size_of::<f32>());
+    let elements = |id| {
+        let Shape { rows, width } = graph.node(id).shape;
+        rows.of(1).saturating_mul(width).saturating_add(LINE)
+    };
+    let values = graph.all_nodes().map(elements);
+    let bytes = values.fold(0, usize::saturating_add);
+    let bytes = bytes.saturating_mul(size_of::<f32>());
     let flop = graph.parameters().len().saturating_mul(FLOP_PER_PARAMETER);
     isize::MAX as usize / bytes.saturating_add(flop)
 }
@@ -32,11 +40,16 @@ pub(crate) fn lower(graph: &Graph, batch: usize, passes: Passes) -> Plan {
         Passes::Forward => graph.forward_nodes().collect(),
         Passes::Both => graph.all_nodes().collect(),
     };
-    let lowering = Lowering::new(graph, &nodes, batch);
+    let fusion = Fusion::new(graph, &nodes);
+    let lowering = Lowering {
+        graph,
+        places: Places::new(graph, &nodes, &fusion, batch),
+        fusion,
+    };
     let (mut forward, mut backward) = (Vec::new(), Vec::new());
     let mut output_gradient = None;
     let mut order = nodes;
-    order.sort_by_key(|&id| lowering.turn(id));
+    order.sort_by_key(|&id| lowering.fusion.turn(id));
     for &id in &order {
         if let Op::OutputGradient { .. } = graph.node(id).op {
             output_gradient = Some(lowering.value(id));
@@ -45,7 +58,7 @@ pub(crate) fn lower(graph: &Graph, batch: usize, passes: Passes) -> Plan {
             None => &mut forward,
             Some(_) => &mut backward,
         };
-        calls.extend(lowering.call(id));
+        lowering.add_calls(id, calls);
     }
     Plan {
         batch,
@@ -53,7 +66,7 @@ pub(crate) fn lower(graph: &Graph, batch: usize, passes: Passes) -> Plan {
         backward,
         outputs: lowering.value(graph.outputs()),
         output_gradient,
-        arena_len: lowering.arena_len,
+        arena_len: lowering.places.arena_len,
         unfused: unfused(graph),
     }
 }
@@ -82,169 +95,141 @@ fn unfused(graph: &Graph) -> Vec<Range<usize>> {
 
 struct Lowering<'g> {
     graph: &'g Graph,
-    batch: usize,
-    /// For each node, whether its one reader computes it on the way.
-    fused: Vec<bool>,
-    /// For each node, the position among the nodes at which it is computed.
-    positions: Vec<usize>,
-    /// For each node that has a place in the arena, where it is.
-    offsets: Vec<Option<usize>>,
-    arena_len: usize,
+    fusion: Fusion,
+    places: Places<'g>,
 }
 
-impl<'g> Lowering<'g> {
-    fn new(graph: &'g Graph, nodes: &[NodeId], batch: usize) -> Self {
-        let fused = fused_nodes(graph, nodes);
-        let mut lowering = Self {
-            graph,
-            batch,
-            positions: positions(graph, nodes, &fused),
-            fused,
-            offsets: vec![None; nodes.len()],
-            arena_len: 0,
-        };
-        lowering.place_values(nodes);
-        lowering
-    }
-
-    /// Gives every value that a call writes its place in the arena.
-    fn place_values(&mut self, nodes: &[NodeId]) {
-        let mut dies: Vec<usize> = (0..nodes.len()).collect();
-        for &id in nodes {
-            for read in self.graph.node(id).op.operands() {
-                // What a node reads is read where it is computed, which may be later.
-                dies[read.index()] = dies[read.index()].max(self.positions[id.index()]);
-            }
+impl Lowering<'_> {
+    /// Adds the calls that compute a node; none for the input, for what the loss writes, for views,
+    /// and for what is computed on the way by its reader.
+    fn add_calls(&self, id: NodeId, calls: &mut Vec<Call>) {
+        if self.fusion.is_fused(id) {
+            return;
         }
-        // Whoever runs the plan reads the outputs when the forward pass is over.
-        let outputs = self.graph.outputs().index();
-        dies[outputs] = dies[outputs].max(self.graph.forward_nodes().count());
-
-        let placed: Vec<NodeId> = nodes
-            .iter()
-            .copied()
-            .filter(|&id| {
-                let node = self.graph.node(id);
-                !self.fused[id.index()] && node.width > 0 && node.op != Op::Input
-            })
-            .collect();
-        let lifetimes: Vec<Lifetime> = placed
-            .iter()
-            .map(|id| Lifetime {
-                len: self.batch * self.graph.node(*id).width,
-                born: id.index(),
-                dies: dies[id.index()],
-            })
-            .collect();
-        let (offsets, arena_len) = arena::place(&lifetimes, LINE);
-        for (id, offset) in placed.iter().zip(offsets) {
-            self.offsets[id.index()] = Some(offset);
-        }
-        self.arena_len = arena_len;
-    }
-
-    /// When a node is computed; weight gradients after what else happens at their position.
-    fn turn(&self, id: NodeId) -> (usize, bool) {
-        let is_step = matches!(self.graph.node(id).op, Op::WeightGradient { .. });
-        (self.positions[id.index()], is_step)
-    }
-
-    /// The call that computes a node; none for the input, for what the loss writes, and for what is
-    /// fused into its reader.
-    fn call(&self, id: NodeId) -> Option<Call> {
-        if self.fused[id.index()] {
-            return None;
-        }
-        let value = self.value(id);
+        let y = self.value(id);
         match self.graph.node(id).op {
-            Op::Input | Op::OutputGradient { .. } => None,
-            Op::Linear { .. } => self.forward(id, Sink::Arena(value), None),
-            Op::Activation { x, activation } if self.fused[x.index()] => {
-                self.forward(x, Sink::Arena(value), Some(activation))
-            }
-            Op::Activation { x, activation } => Some(Call::Activation {
-                activation,
-                x: self.value(x),
-                y: value,
+            Op::Input | Op::OutputGradient { .. } | Op::Columns { .. } => {}
+            Op::Copy { x } => calls.push(Call::Copy {
+                x: self.source(x),
+                y,
             }),
-            Op::LinearGradient { .. } => self.data_gradient(id, Sink::Arena(value), Fused::Store),
-            Op::ActivationGradient { dy, y, activation } if self.fused[dy.index()] => {
-                let output = self.value(y);
-                self.data_gradient(
-                    dy,
-                    Sink::Arena(value),
-                    Fused::Derivative { activation, output },
-                )
+            Op::Reshape { x } => {
+                if self.places.is_own(id) {
+                    let from = self.value(x);
+                    let y = Region::dense(y.offset, from.rows, from.cols);
+                    let x = Source::Arena(from);
+                    calls.push(Call::Copy { x, y });
+                }
             }
-            Op::ActivationGradient { dy, y, activation } => Some(Call::ActivationGradient {
+            Op::Concat { left, right } => {
+                for (x, col) in [(left, 0), (right, self.value(left).cols)] {
+                    if !self.places.lies_in(x, id, col) {
+                        let from = self.value(x);
+                        let y = Region {
+                            col: y.col + col,
+                            cols: from.cols,
+                            ..y
+                        };
+                        let x = Source::Arena(from);
+                        calls.push(Call::Copy { x, y });
+                    }
+                }
+            }
+            Op::Linear { .. } | Op::LinearGradient { .. } => {
+                self.add_product(id, y, Follow::Nothing, calls);
+            }
+            Op::Sum { a, b } => {
+                if !self.add_product(id, y, Follow::Nothing, calls) {
+                    let (a, b) = (self.value(a), self.value(b));
+                    // Where the sum is one of its summands, that one comes first.
+                    let (a, b) = if y == b { (b, a) } else { (a, b) };
+                    calls.push(Call::Sum { a, b, y });
+                }
+            }
+            Op::Activation { x, activation } => {
+                if !self.fusion.is_fused(x)
+                    || !self.add_product(x, y, Follow::Activation(activation), calls)
+                {
+                    let x = self.value(x);
+                    calls.push(Call::Activation { activation, x, y });
+                }
+            }
+            Op::ActivationGradient {
+                dy,
+                y: output,
                 activation,
-                y: self.value(y),
-                dy: self.value(dy),
-                dx: value,
-            }),
-            Op::WeightGradient { dy, x, weight } => Some(Call::Gemm {
+            } => {
+                let output = self.value(output);
+                let follow = Follow::Derivative { activation, output };
+                if !self.fusion.is_fused(dy) || !self.add_product(dy, y, follow, calls) {
+                    calls.push(Call::ActivationGradient {
+                        activation,
+                        y: output,
+                        dy: self.value(dy),
+                        dx: y,
+                    });
+                }
+            }
+            Op::WeightGradient { dy, x, weight } => calls.push(Call::Gemm {
                 product: Product::WeightGradient,
                 a: self.source(dy),
                 b: self.source(x),
                 c: Sink::Gradients(self.parameter(weight)),
+                accumulate: false,
                 fused: match step_is_fused(self.graph.parameters().get(weight)) {
                     true => Fused::Step,
                     false => Fused::Store,
                 },
-                k: self.batch,
+                k: self.value(dy).rows,
             }),
-            Op::BiasGradient { dy, bias } => Some(Call::ColumnSums {
+            Op::BiasGradient { dy, bias } => calls.push(Call::ColumnSums {
                 x: self.value(dy),
                 sums: self.parameter(bias),
             }),
         }
     }
 
-    /// `y = act(x W^T + b)`
-    fn forward(
-        &self,
-        linear: NodeId,
-        y: Sink,
-        activation: Option<kernels::Activation>,
-    ) -> Option<Call> {
-        let Op::Linear { x, weight, bias } = self.graph.node(linear).op else {
-            return None;
+    /// Adds the call of the product that node `id` is, or is the sum with, and of what follows it
+    /// element by element; false if there is no product in it.
+    fn add_product(&self, id: NodeId, c: Region, follow: Follow, calls: &mut Vec<Call>) -> bool {
+        let Some((product, summand)) = self.fusion.product(self.graph, id) else {
+            return false;
         };
-        Some(Call::Gemm {
-            product: Product::Forward,
+        if let Some(x) = summand
+            && self.value(x) != c
+        {
+            let x = Source::Arena(self.value(x));
+            calls.push(Call::Copy { x, y: c });
+        }
+        let (product, x, weight, bias) = match self.graph.node(product).op {
+            Op::Linear { x, weight, bias } => (Product::Forward, x, weight, bias),
+            Op::LinearGradient { dy, weight } => (Product::DataGradient, dy, weight, None),
+            _ => return false,
+        };
+        let bias = bias.map(|bias| self.parameter(bias));
+        let activate = |activation| Fused::Activate { bias, activation };
+        calls.push(Call::Gemm {
+            product,
             a: self.source(x),
             b: Source::Parameters(self.parameter(weight)),
-            c: y,
-            fused: Fused::Activate {
-                bias: self.parameter(bias),
-                activation: activation.unwrap_or(kernels::Activation::Identity),
+            c: Sink::Arena(c),
+            accumulate: summand.is_some(),
+            fused: match (follow, product) {
+                (Follow::Activation(activation), _) => activate(activation),
+                (Follow::Derivative { activation, output }, _) => {
+                    Fused::Derivative { activation, output }
+                }
+                (Follow::Nothing, Product::Forward) => activate(Activation::Identity),
+                (Follow::Nothing, _) => Fused::Store,
             },
-            k: self.graph.node(x).width,
-        })
-    }
-
-    /// `dx = dy W`, and what is fused with it
-    fn data_gradient(&self, gradient: NodeId, dx: Sink, fused: Fused) -> Option<Call> {
-        let Op::LinearGradient { dy, weight } = self.graph.node(gradient).op else {
-            return None;
-        };
-        Some(Call::Gemm {
-            product: Product::DataGradient,
-            a: self.source(dy),
-            b: Source::Parameters(self.parameter(weight)),
-            c: dx,
-            fused,
-            k: self.graph.node(dy).width,
-        })
+            k: self.graph.node(x).shape.width,
+        });
+        true
     }
 
     /// Where a node lies in the arena.
     fn value(&self, id: NodeId) -> Region {
-        Region {
-            offset: self.offsets[id.index()].unwrap_or(0),
-            rows: self.batch,
-            cols: self.graph.node(id).width,
-        }
+        self.places.region(id)
     }
 
     fn source(&self, id: NodeId) -> Source {
@@ -256,62 +241,17 @@ impl<'g> Lowering<'g> {
 
     fn parameter(&self, id: ParamId) -> Region {
         let parameter = self.graph.parameters().get(id);
-        Region {
-            offset: parameter.offset,
-            rows: parameter.rows,
-            cols: parameter.cols,
-        }
+        Region::dense(parameter.offset, parameter.rows, parameter.cols)
     }
 }
 
-/// Where each node is computed: a fused one where its reader stands; the gradient of a weight after
-/// the data gradient that reads this weight, since the step on the weight may follow it at once.
-fn positions(graph: &Graph, nodes: &[NodeId], fused: &[bool]) -> Vec<usize> {
-    let reads = |node: &NodeId, id: NodeId| graph.node(*node).op.operands().any(|x| x == id);
-    let mut positions: Vec<usize> = nodes
-        .iter()
-        .map(|&id| match nodes.iter().find(|node| reads(node, id)) {
-            Some(reader) if fused[id.index()] => reader.index(),
-            _ => id.index(),
-        })
-        .collect();
-    for &id in nodes {
-        let Op::LinearGradient { weight: read, .. } = graph.node(id).op else {
-            continue;
-        };
-        for &gradient in nodes {
-            if let Op::WeightGradient { weight, .. } = graph.node(gradient).op
-                && weight == read
-            {
-                let (at, after) = (gradient.index(), positions[id.index()]);
-                positions[at] = positions[at].max(after);
-            }
-        }
-    }
-    positions
-}
-
-/// Whether the one reader of a node can compute it on the way: an activation its linear node, the
-/// derivative of an activation its data gradient.
-fn fused_nodes(graph: &Graph, nodes: &[NodeId]) -> Vec<bool> {
-    let mut readers = vec![0; nodes.len()];
-    for &id in nodes {
-        for read in graph.node(id).op.operands() {
-            readers[read.index()] += 1;
-        }
-    }
-    let mut fused = vec![false; nodes.len()];
-    for &id in nodes {
-        let product = match graph.node(id).op {
-            Op::Activation { x, .. } => x,
-            Op::ActivationGradient { dy, .. } => dy,
-            _ => continue,
-        };
-        let is_product = matches!(
-            graph.node(product).op,
-            Op::Linear { .. } | Op::LinearGradient { .. }
-        );
-        fused[product.index()] = is_product && readers[product.index()] == 1;
-    }
-    fused
+/// What follows a product element by element.
+#[derive(Clone, Copy)]
+enum Follow {
+    Nothing,
+    Activation(Activation),
+    Derivative {
+        activation: Activation,
+        output: Region,
+    },
 }

@@ -1,12 +1,13 @@
 //! What plans are made of small networks: which calls, what is fused, where values lie.
 
 use super::*;
+use crate::builder::MlpBuilder;
 use crate::layers;
-use crate::spec::MlpBuilder;
+use kernels::Activation;
 
 fn plan(builder: MlpBuilder, batch: usize, passes: Passes) -> Plan {
-    builder.spec.check().unwrap();
-    lower(&layers::build(&builder.spec).0, batch, passes)
+    let (spec, _) = builder.into_spec();
+    lower(&layers::build(&spec).unwrap().0, batch, passes)
 }
 
 fn digits() -> MlpBuilder {
@@ -122,16 +123,71 @@ fn touched(call: &Call) -> (Vec<Region>, Option<Region>) {
                 Sink::Gradients(_) => (reads, None),
             }
         }
+        Call::Copy { x, y } => (in_arena(x).into_iter().collect(), Some(*y)),
+        Call::Sum { a, b, y } if a == y => (vec![*b], Some(*y)),
+        Call::Sum { a, b, y } => (vec![*a, *b], Some(*y)),
         Call::Activation { x, y, .. } => (vec![*x], Some(*y)),
         Call::ActivationGradient { y, dy, dx, .. } => (vec![*y, *dy], Some(*dx)),
         Call::ColumnSums { x, .. } => (vec![*x], None),
     }
 }
 
-/// Each value is still whole when it is read: the last write that touched its place wrote just it.
+/// Every element of a region of the arena.
+fn elements(region: &Region) -> impl Iterator<Item = usize> + use<> {
+    let Region {
+        offset,
+        stride,
+        rows,
+        ..
+    } = *region;
+    let columns = region.columns();
+    (0..rows).flat_map(move |row| columns.clone().map(move |col| offset + row * stride + col))
+}
+
+/// A value is still whole when it is read: all of it was written, a call never writes what it reads,
+/// and in networks without connections the last write that touched its place wrote just it.
+fn check_memory(plan: &Plan, connected: bool) {
+    let mut owner: Vec<Option<Region>> = vec![None; plan.arena_len];
+    let check = |owner: &[Option<Region>], region: &Region| {
+        let whole = |at: usize| match owner[at] {
+            None => false,
+            Some(written) => connected || written == *region,
+        };
+        assert!(elements(region).all(whole), "{region:?} in {plan}");
+    };
+    let write = |owner: &mut [Option<Region>], region: &Region| {
+        for at in elements(region) {
+            owner[at] = Some(*region);
+        }
+    };
+    let run = |owner: &mut Vec<Option<Region>>, calls: &[Call]| {
+        for call in calls {
+            let (reads, written) = touched(call);
+            let written_places: Vec<usize> = written.iter().flat_map(elements).collect();
+            for read in &reads {
+                check(owner, read);
+                assert!(
+                    elements(read).all(|at| !written_places.contains(&at)),
+                    "{call:?} in {plan}"
+                );
+            }
+            if let Some(region) = written {
+                write(owner, &region);
+            }
+        }
+    };
+    run(&mut owner, &plan.forward);
+    check(&owner, &plan.outputs);
+    if let Some(gradient) = plan.output_gradient {
+        write(&mut owner, &gradient);
+        check(&owner, &plan.outputs);
+    }
+    run(&mut owner, &plan.backward);
+}
+
 #[test]
 fn no_value_is_overwritten_before_its_last_reader() {
-    let nets = [
+    let plain = [
         digits(),
         MlpBuilder::new(3)
             .dense(40)
@@ -148,44 +204,103 @@ fn no_value_is_overwritten_before_its_last_reader() {
             net.dense(3 + 7 * (i % 5)).relu()
         }),
     ];
-    for (net, passes) in nets
-        .into_iter()
-        .flat_map(|net| [(net.clone(), Passes::Forward), (net, Passes::Both)])
-    {
+    let connected = [resnet(), densenet(), text_form()];
+    let plain = plain.into_iter().map(|net| (net, false));
+    for (net, connected) in plain.chain(connected.map(|net| (net, true))) {
         let net = net.loss(crate::Loss::MeanSquaredError);
-        for batch in [1, 5, 64] {
-            let plan = plan(net.clone(), batch, passes);
-            let mut owner: Vec<Option<Region>> = vec![None; plan.arena_len];
-            let check = |owner: &[Option<Region>], region: Region| {
-                assert!(
-                    owner[region.range()].iter().all(|o| *o == Some(region)),
-                    "{plan}"
-                );
-            };
-            let run = |owner: &mut Vec<Option<Region>>, calls: &[Call]| {
-                for call in calls {
-                    let (reads, write) = touched(call);
-                    for read in reads {
-                        check(owner, read);
-                        assert!(write.is_none_or(|w| {
-                            w.range().end <= read.range().start
-                                || read.range().end <= w.range().start
-                        }));
-                    }
-                    if let Some(write) = write {
-                        owner[write.range()].fill(Some(write));
-                    }
-                }
-            };
-            run(&mut owner, &plan.forward);
-            check(&owner, plan.outputs);
-            if let Some(gradient) = plan.output_gradient {
-                owner[gradient.range()].fill(Some(gradient));
-                check(&owner, plan.outputs);
+        for passes in [Passes::Forward, Passes::Both] {
+            for batch in [1, 5, 16] {
+                check_memory(&plan(net.clone(), batch, passes), connected);
             }
-            run(&mut owner, &plan.backward);
         }
     }
+}
+
+fn resnet() -> MlpBuilder {
+    MlpBuilder::new(6)
+        .dense(16)
+        .relu()
+        .residual(|block| block.dense(16).relu().dense(16))
+        .relu()
+        .residual(|block| block.relu().dense(16).relu().dense(16))
+        .residual_projected(|block| block.dense(9).tanh())
+        .dense(3)
+}
+
+fn densenet() -> MlpBuilder {
+    let net = MlpBuilder::new(6).dense(8).relu();
+    (0..3)
+        .fold(net, |net, _| net.concat(|block| block.dense(4).relu()))
+        .dense(3)
+}
+
+fn text_form() -> MlpBuilder {
+    let net = MlpBuilder::new(6).dense(8).tanh().dense(8).tanh();
+    let net = (0..4).fold(net, |net, _| net.dense(8).tanh().skip(2));
+    net.dense(5).relu().skip_projected(3).dense(2)
+}
+
+/// The name that each call prints, in order.
+fn names(calls: &[Call]) -> Vec<String> {
+    let name = |call: &Call| call.to_string()[..20].trim().to_owned();
+    calls.iter().map(name).collect()
+}
+
+#[test]
+fn a_dense_block_copies_nothing() {
+    for passes in [Passes::Forward, Passes::Both] {
+        let plan = plan(densenet(), 5, passes);
+        let moved = |call: &Call| matches!(call, Call::Copy { .. } | Call::Sum { .. });
+        assert!(!plan.calls().any(moved), "{plan}");
+        // Every layer reads and writes the columns of one matrix of 8 + 3 * 4.
+        assert_eq!(plan.forward.len(), 5);
+    }
+    // In prediction there is that matrix and the outputs.
+    let bytes = plan(densenet(), 16, Passes::Forward).arena_bytes();
+    assert_eq!(bytes, 16 * (20 + 3) * size_of::<f32>());
+}
+
+#[test]
+fn the_gradient_of_a_skip_is_added_to_by_the_product() {
+    let net = MlpBuilder::new(4).dense(8).relu();
+    let net = net.residual(|block| block.dense(8).relu().dense(8)).relu();
+    let plan = plan(net.dense(3), 5, Passes::Both);
+    // The first ReLU is read by the block and by the sum; its gradient is one product.
+    let adding: Vec<bool> = plan
+        .backward
+        .iter()
+        .filter_map(|call| match call {
+            Call::Gemm {
+                product: Product::DataGradient,
+                accumulate,
+                ..
+            } => Some(*accumulate),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(adding, [false, false, true]);
+    assert!(
+        names(&plan.backward).iter().all(|name| name != "sum"),
+        "{plan}"
+    );
+    // Forward, the first ReLU is still needed: the sum begins as a copy of it.
+    let forward = [
+        "forward nt",
+        "forward nt",
+        "copy",
+        "forward nt",
+        "forward nt",
+    ];
+    assert_eq!(names(&plan.forward), forward);
+}
+
+#[test]
+fn in_prediction_a_residual_block_adds_to_its_input() {
+    let plan = plan(resnet(), 5, Passes::Forward);
+    assert!(
+        names(&plan.forward).iter().all(|name| name != "copy"),
+        "{plan}"
+    );
 }
 
 #[test]

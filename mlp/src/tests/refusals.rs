@@ -42,6 +42,38 @@ fn descriptions_that_are_no_network_are_refused() {
             "layer 1: expected a finite negative_slope of at least 0, got -0.1",
         ),
         (
+            net().dense(8).relu().residual(|block| block.dense(7)),
+            "layer 2: expected a skip connection between equal widths, or one with a projection, \
+             got from width 8 to width 7",
+        ),
+        (
+            net()
+                .dense(8)
+                .residual_projected(|block| block.dense(0).relu()),
+            "layer 1.0: expected a width of at least 1, got 0",
+        ),
+        (
+            net().dense(8).concat(|block| block.skip(1)),
+            "layer 1.0: expected a skip over dense layers that stand before it, got over 1 of 0",
+        ),
+        (
+            net().dense(8).relu().skip(2),
+            "layer 2: expected a skip over dense layers that stand before it, got over 2 of 1",
+        ),
+        (
+            net().dense(8).rows(3),
+            "layer 1: expected a number of rows that divides the values of a sample, \
+             got 3 rows for 8 values",
+        ),
+        (
+            net().dense(8).rows(2),
+            "layer 1: expected one row for each sample at the end, got 2",
+        ),
+        (
+            net().dense(8).residual(|block| block.rows(2).dense(8)),
+            "layer 1: expected a connection between samples of equally many rows, got from 1 to 2",
+        ),
+        (
             net().dense(2).init(Init::Constant(f32::NAN)),
             "init: expected a finite constant, got NaN",
         ),

@@ -1,0 +1,254 @@
+//! Collects the description of a network, layer by layer.
+
+use kernels::{Activation, Isa};
+
+use crate::init::Init;
+use crate::loss::Loss;
+use crate::spec::{LayerSpec, Shortcut, Spec};
+
+/// Collects layers: those of a network ([`MlpBuilder`]), or those of a block inside one
+/// ([`BlockBuilder`]).
+#[derive(Clone, Debug, Default)]
+#[must_use = "a builder does nothing until build() is called"]
+pub struct Builder<S> {
+    pub(crate) layers: Vec<LayerSpec>,
+    pub(crate) settings: S,
+}
+
+/// Collects the description of a network; [`build`](MlpBuilder::build) checks it and makes it.
+///
+/// Made by [`Mlp::builder`](crate::Mlp::builder).
+pub type MlpBuilder = Builder<Settings>;
+
+/// Collects the layers of a block, see [`Builder::residual`].
+pub type BlockBuilder = Builder<()>;
+
+/// What is said of a network beside its layers.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    inputs: usize,
+    loss: Loss,
+    init: Option<Init>,
+    seed: u64,
+    isa: Option<Isa>,
+}
+
+/// The layers. Positions, in messages and in the names of parameters, count every layer of a list.
+impl<S> Builder<S> {
+    fn layer(mut self, layer: LayerSpec) -> Self {
+        self.layers.push(layer);
+        self
+    }
+
+    /// Adds `y = x W^T + b` with `width` outputs.
+    pub fn dense(self, width: usize) -> Self {
+        self.layer(LayerSpec::Dense { width })
+    }
+
+    /// Adds `y = act(x)`.
+    pub fn activation(self, activation: Activation) -> Self {
+        self.layer(LayerSpec::Activation(activation))
+    }
+
+    /// Adds `y = max(x, 0)`.
+    pub fn relu(self) -> Self {
+        self.activation(Activation::Relu)
+    }
+
+    /// Adds `y = x` where x > 0, `negative_slope * x` elsewhere; the slope is finite, at least 0.
+    pub fn leaky_relu(self, negative_slope: f32) -> Self {
+        self.activation(Activation::LeakyRelu { negative_slope })
+    }
+
+    /// Adds `y = 1 / (1 + e^-x)`.
+    pub fn sigmoid(self) -> Self {
+        self.activation(Activation::Sigmoid)
+    }
+
+    /// Adds `y = tanh x`.
+    pub fn tanh(self) -> Self {
+        self.activation(Activation::Tanh)
+    }
+
+    /// Adds a skip connection: `y = x + s`, where `s` is what the dense layer read that stands `over`
+    /// dense layers back in this list.
+    ///
+    /// Behind a layer `act(W h_(l-1) + b)`, `skip(2)` makes it
+    /// `h_l = act(W h_(l-1) + b) + h_(l-2)`. Connections may overlap:
+    ///
+    /// ```
+    /// use mlp::Mlp;
+    ///
+    /// let mut net = Mlp::builder(2).dense(16).tanh();
+    /// for _ in 0..10 {
+    ///     net = net.dense(16).tanh().dense(16).tanh().skip(2);
+    /// }
+    /// let net = net.dense(2).build()?;
+    /// # assert_eq!(net.dense_layers(), 22);
+    /// # Ok::<(), mlp::MlpError>(())
+    /// ```
+    ///
+    /// [`build`](MlpBuilder::build) refuses it where the widths of x and s differ: see
+    /// [`Builder::skip_projected`].
+    pub fn skip(self, over: usize) -> Self {
+        self.layer(LayerSpec::Skip {
+            over,
+            shortcut: Shortcut::Identity,
+        })
+    }
+
+    /// Adds a skip connection between widths that may differ: `y = x + s P^T` with a learned
+    /// `P: width of x x width of s`; otherwise as [`Builder::skip`].
+    pub fn skip_projected(self, over: usize) -> Self {
+        self.layer(LayerSpec::Skip {
+            over,
+            shortcut: Shortcut::Projection,
+        })
+    }
+
+    /// Adds a residual block: `y = block(x) + x`.
+    ///
+    /// With the activation behind the sum it is the block of He et al., 2015, "Deep residual learning
+    /// for image recognition"; with the activations before the weights that of He et al., 2016,
+    /// "Identity mappings in deep residual networks":
+    ///
+    /// ```
+    /// use mlp::Mlp;
+    ///
+    /// let net = Mlp::builder(8)
+    ///     .dense(32).relu()
+    ///     .residual(|block| block.dense(32).relu().dense(32)).relu()
+    ///     .residual(|block| block.relu().dense(32).relu().dense(32))
+    ///     .dense(3)
+    ///     .build()?;
+    /// # assert_eq!(net.dense_layers(), 6);
+    /// # Ok::<(), mlp::MlpError>(())
+    /// ```
+    ///
+    /// [`build`](MlpBuilder::build) refuses a block that changes the width: see
+    /// [`Builder::residual_projected`].
+    pub fn residual(self, block: impl FnOnce(BlockBuilder) -> BlockBuilder) -> Self {
+        self.layer(LayerSpec::Residual {
+            block: block(BlockBuilder::default()).layers,
+            shortcut: Shortcut::Identity,
+        })
+    }
+
+    /// Adds a residual block that may change the width: `y = block(x) + x P^T` with a learned
+    /// `P: width of the block x width of x`.
+    pub fn residual_projected(self, block: impl FnOnce(BlockBuilder) -> BlockBuilder) -> Self {
+        self.layer(LayerSpec::Residual {
+            block: block(BlockBuilder::default()).layers,
+            shortcut: Shortcut::Projection,
+        })
+    }
+
+    /// Adds a dense connection: `y = [x, block(x)]`, the outputs of the block beside its inputs.
+    ///
+    /// A row of them makes a block in the style of DenseNet (Huang et al., 2016, "Densely connected
+    /// convolutional networks"): each layer reads the outputs of all before it. No column is copied.
+    ///
+    /// ```
+    /// use mlp::Mlp;
+    ///
+    /// let (growth, layers) = (12, 4);
+    /// let mut net = Mlp::builder(8).dense(16).relu();
+    /// for _ in 0..layers {
+    ///     net = net.concat(|block| block.dense(growth).relu());
+    /// }
+    /// let net = net.dense(3).build()?;
+    /// // The last layer reads 16 + 4 * 12 values.
+    /// assert_eq!(net.weights(5).map(|w| w.cols()), Some(64));
+    /// # Ok::<(), mlp::MlpError>(())
+    /// ```
+    pub fn concat(self, block: impl FnOnce(BlockBuilder) -> BlockBuilder) -> Self {
+        self.layer(LayerSpec::Concat {
+            block: block(BlockBuilder::default()).layers,
+        })
+    }
+
+    /// Divides the values of each sample into `rows` rows, one after the other: a sequence. The layers
+    /// behind it act on each row alone, with the same parameters; `rows(1)` makes a sample whole again,
+    /// which the end of a network needs.
+    ///
+    /// ```
+    /// use mlp::Mlp;
+    ///
+    /// // Four steps of three features each: every step goes through the same dense layer.
+    /// let net = Mlp::builder(4 * 3).rows(4).dense(8).relu().rows(1).dense(2).build()?;
+    /// assert_eq!(net.weights(0).map(|w| (w.rows(), w.cols())), Some((8, 3)));
+    /// assert_eq!(net.weights(1).map(|w| (w.rows(), w.cols())), Some((2, 32)));
+    /// # Ok::<(), mlp::MlpError>(())
+    /// ```
+    ///
+    /// [`build`](MlpBuilder::build) refuses a number that does not divide that of the values.
+    pub fn rows(self, rows: usize) -> Self {
+        self.layer(LayerSpec::Rows { rows })
+    }
+}
+
+/// What is said of the network as a whole.
+impl Builder<Settings> {
+    pub(crate) fn new(inputs: usize) -> Self {
+        Self {
+            layers: Vec::new(),
+            settings: Settings {
+                inputs,
+                loss: Loss::default(),
+                init: None,
+                seed: 0,
+                isa: None,
+            },
+        }
+    }
+
+    /// The description, and the instruction set asked for.
+    pub(crate) fn into_spec(self) -> (Spec, Option<Isa>) {
+        let Settings {
+            inputs,
+            loss,
+            init,
+            seed,
+            isa,
+        } = self.settings;
+        let spec = Spec {
+            inputs,
+            layers: self.layers,
+            loss,
+            init,
+            seed,
+        };
+        (spec, isa)
+    }
+
+    /// What training makes small; [`Loss::SoftmaxCrossEntropy`] unless said otherwise.
+    ///
+    /// The loss belongs to the network, not to a training: it decides what
+    /// [`predict`](crate::Mlp::predict) and [`evaluate`](crate::Mlp::evaluate) mean.
+    pub fn loss(mut self, loss: Loss) -> Self {
+        self.settings.loss = loss;
+        self
+    }
+
+    /// How the weights of all dense layers are drawn.
+    ///
+    /// Without it each layer follows its activation: He normal before the ReLU family, Xavier
+    /// uniform before all else. Biases start at 0.
+    pub fn init(mut self, init: Init) -> Self {
+        self.settings.init = Some(init);
+        self
+    }
+
+    /// Seed of the weights, and of the order of the samples in training; 0 unless said otherwise.
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.settings.seed = seed;
+        self
+    }
+
+    /// Insists on the kernels of one instruction set, instead of the best that the CPU and
+    /// `KERNELS_ISA` allow.
+    pub fn isa(mut self, isa: Isa) -> Self {
+        self.settings.isa = Some(isa);
+        self
+    }
+}
