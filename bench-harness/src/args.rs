@@ -115,6 +115,9 @@ pub(crate) struct GemmArgs {
     /// Also time the other libraries that were built in (cargo feature `peers` for all of them).
     #[arg(long)]
     pub(crate) peers: bool,
+    /// Time the choice of the driver against every other way to compute the product.
+    #[arg(long, conflicts_with_all = ["peers", "prepacked"])]
+    pub(crate) variants: bool,
     #[command(flatten)]
     pub(crate) common: Common,
 }

@@ -46,6 +46,7 @@ static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
 fn main() -> anyhow::Result<ExitCode> {
     match CommandLine::parse().suite {
+        Suite::Gemm(args) if args.variants => suites::variants::run(&args)?,
         Suite::Gemm(args) => suites::gemm::run(&args)?,
         Suite::Train(args) => suites::train::run(&args)?,
         Suite::Infer(args) => suites::infer::run(&args)?,

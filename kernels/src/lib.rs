@@ -50,7 +50,7 @@ pub use error::KernelError;
 #[cfg(feature = "probe")]
 #[doc(hidden)]
 pub use gemm::Variant;
-pub use gemm::{Gemm, GemmTask, Gradient, PackedB, Right, Update, Workspace};
+pub use gemm::{Gemm, GemmTask, Gradient, Left, PackedA, PackedB, Right, Update, Workspace};
 pub use isa::{Isa, ParseIsaError};
 pub use loss::Targets;
 pub use team::{Team, TeamOptions, with_team};

@@ -8,7 +8,9 @@ use std::alloc::System;
 use std::ops::ControlFlow;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use kernels::{Gemm, Kernels, MatMut, MatRef, Team, Workspace, with_team};
+use kernels::{
+    Gemm, GemmTask, Gradient, Kernels, MatMut, MatRef, SgdRule, Team, Update, Workspace, with_team,
+};
 use mlp::{Adam, Clip, Dataset, Mlp, Optimizer, Rmsprop, Schedule, Sgd, Targets, TrainConfig};
 use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 use tests::values::Values;
@@ -138,6 +140,56 @@ fn a_reserved_workspace_is_large_enough() {
                     assert_eq!(first, 0, "{isa}, {threads} threads, {gemm:?}");
                 }
             }
+        }
+    }
+}
+
+#[test]
+fn warm_batches_updates_and_refreshes_allocate_nothing() {
+    let _turn = alone();
+    let (m, n, k) = (130, 200, 300);
+    let mut values = Values::new(3);
+    let (a, b) = (values.vec(m * k), values.vec(k * n));
+    let a = MatRef::from_row_major(&a, m, k).expect("m k elements");
+    let b = MatRef::from_row_major(&b, k, n).expect("k n elements");
+    let (mut c, mut w) = (vec![0.0; m * n], vec![0.0; m * n]);
+    for kernels in available() {
+        for threads in [1, 2, 3] {
+            with_team(threads, |team| {
+                let mut workspace = Workspace::new();
+                let (mut packed_a, mut packed_b) = (kernels.pack_a(a, n), kernels.pack_b(b, m));
+                let mut calls = || {
+                    let (top, bottom) = c.split_at_mut(m * n / 2);
+                    let halves = [(0..m / 2, top), (m / 2..m, bottom)];
+                    let mut tasks = halves.map(|(rows, c)| {
+                        let a = a.part(rows, 0..k);
+                        let c = MatMut::from_row_major(c, m / 2, n).expect("half of C");
+                        GemmTask::new(Gemm::new(a, b), c)
+                    });
+                    let done = kernels.gemm_batch(&mut tasks, &mut workspace, team);
+                    done.expect("the shapes fit");
+                    packed_a.refresh(a, team).expect("the same shape");
+                    packed_b.refresh(b, team).expect("the same shape");
+                    let gemm = Gemm::new(&packed_a, &packed_b);
+                    let grads = MatMut::from_row_major(&mut c, m, n).expect("m n elements");
+                    let params = MatMut::from_row_major(&mut w, m, n).expect("m n elements");
+                    let update = Update::Sgd {
+                        rule: SgdRule {
+                            learning_rate: 0.1,
+                            momentum: 0.0,
+                            nesterov: false,
+                            weight_decay: 0.0,
+                        },
+                        velocity: None,
+                        params,
+                    };
+                    let (keep, workspace) = (Gradient::Keep, &mut workspace);
+                    let done = kernels.gemm_update(&gemm, update, grads, keep, workspace, team);
+                    done.expect("the shapes fit");
+                };
+                calls();
+                assert_eq!(count(calls), 0, "{}, {threads} threads", kernels.isa());
+            });
         }
     }
 }

@@ -15,6 +15,8 @@ use crate::stats::verdict::Verdict;
 use crate::timing::{Contestant, in_turn, time_calls};
 use crate::{cost, machine, stats};
 
+use super::standings::{Standings, fastest};
+
 /// (m, n, k) of forward passes, the products that training spends its time on.
 const TRAINING: [(usize, usize, usize); 8] = [
     (32, 128, 784),
@@ -31,17 +33,24 @@ const SQUARES: [usize; 8] = [8, 16, 32, 64, 128, 256, 512, 1024];
 
 /// The arguments of one case, as given.
 #[derive(Clone, Copy, Debug, Serialize)]
-struct Case {
-    m: usize,
-    n: usize,
-    k: usize,
-    op: Op,
+pub(super) struct Case {
+    pub(super) m: usize,
+    pub(super) n: usize,
+    pub(super) k: usize,
+    pub(super) op: Op,
     /// Whether ours finds B packed.
-    prepacked: bool,
+    pub(super) prepacked: bool,
 }
 
 impl Case {
-    fn operands(self) -> anyhow::Result<Operands> {
+    /// The same for people.
+    pub(super) fn title(self) -> String {
+        let Self { m, n, k, op, .. } = self;
+        let packed = if self.prepacked { ", B packed" } else { "" };
+        format!("{op} {m}x{n}x{k}{packed}")
+    }
+
+    pub(super) fn operands(self) -> anyhow::Result<Operands> {
         let Self { m, n, k, op, .. } = self;
         ensure!(
             m > 0 && n > 0 && k > 0,
@@ -107,7 +116,7 @@ impl Comparison {
 }
 
 /// A matrix as it is stored, or its transpose.
-fn view(
+pub(super) fn view(
     data: &[f32],
     (rows, cols): (usize, usize),
     transposed: bool,
@@ -211,13 +220,18 @@ impl Contestant for Peer<'_> {
 /// Runs the suite.
 pub(crate) fn run(args: &GemmArgs) -> anyhow::Result<()> {
     let kernels = args.common.kernels()?;
+    let mut standings = Standings::default();
     for case in cases(args)? {
-        run_case(args, kernels, case)?;
+        standings.add(run_case(args, kernels, case)?);
+    }
+    if !args.common.json {
+        standings.print();
     }
     Ok(())
 }
 
-fn cases(args: &GemmArgs) -> anyhow::Result<Vec<Case>> {
+/// The cases that the arguments name.
+pub(super) fn cases(args: &GemmArgs) -> anyhow::Result<Vec<Case>> {
     let shapes: Vec<_> = match args.suite {
         Some(ShapeTable::Training) => TRAINING.to_vec(),
         Some(ShapeTable::Squares) => SQUARES.map(|n| (n, n, n)).to_vec(),
@@ -262,13 +276,14 @@ pub(crate) fn with_ours<R>(
     then(&mut ours)
 }
 
-fn run_case(args: &GemmArgs, kernels: &'static Kernels, case: Case) -> anyhow::Result<()> {
+/// Times one case; gives how long each peer took, as a multiple of ours.
+fn run_case(
+    args: &GemmArgs,
+    kernels: &'static Kernels,
+    case: Case,
+) -> anyhow::Result<Vec<(String, f64)>> {
     let Case {
-        m,
-        n,
-        k,
-        op,
-        prepacked,
+        m, n, k, prepacked, ..
     } = case;
     let operands = case.operands()?;
     let threads = with_team(args.common.threads, Team::threads);
@@ -280,8 +295,8 @@ fn run_case(args: &GemmArgs, kernels: &'static Kernels, case: Case) -> anyhow::R
     }
     let mut series = in_turn(&mut contestants, isa, args.common.budget());
     let ours_again = if is_compared { series.pop() } else { None };
-    let packed = if prepacked { ", B packed" } else { "" };
-    let title = format!("{op} {m}x{n}x{k}{packed}");
+    let title = case.title();
+    let mut ratios = Vec::new();
     for (contestant, timings) in contestants.iter().zip(&series) {
         let name = contestant.name();
         let figures = Figures::of(timings, cost::gemm(m, n, k)).context("nothing was timed")?;
@@ -292,6 +307,7 @@ fn run_case(args: &GemmArgs, kernels: &'static Kernels, case: Case) -> anyhow::R
             .and_then(|again| Comparison::of(&timings.ns, &series[0].ns, &again.ns))
             .unwrap_or(Comparison::NONE);
         let note = comparison.note();
+        ratios.extend(comparison.time_over_ours.map(|ratio| (name.clone(), ratio)));
         let setting = Setting {
             r#impl: name,
             isa: if is_ours { isa.name() } else { "auto" },
@@ -305,7 +321,12 @@ fn run_case(args: &GemmArgs, kernels: &'static Kernels, case: Case) -> anyhow::R
             &note,
         )?;
     }
-    Ok(())
+    if !args.common.json
+        && let Some((name, ratio)) = fastest(&ratios)
+    {
+        println!("{title:<24} {}", Standings::words(name, ratio));
+    }
+    Ok(ratios)
 }
 
 /// Ours and, if asked for, the peers, after the product of each has been held against f64.

@@ -5,6 +5,8 @@ pub(crate) mod fused;
 pub(crate) mod gemm;
 pub(crate) mod infer;
 pub(crate) mod peak;
+mod standings;
 pub(crate) mod threads;
 pub(crate) mod train;
+pub(crate) mod variants;
 pub(crate) mod vector;

@@ -1,11 +1,15 @@
 //! How a product is cut: panels, blocks, and which operands are packed.
 //!
-//! All of it follows from the shape, the strides and the kernels of the instruction set. Where the
-//! depth is cut changes the order of the sums and hence the bits; it depends on nothing else, never
-//! on the number of threads or the caches found.
+//! All of it follows from the shape, the strides and the kernels of the instruction set, but for the
+//! rows and columns of a block, which follow from the caches found. Where the depth is cut changes the
+//! order of the sums and hence the bits; that depends on nothing else, never on the number of threads or
+//! the caches.
+
+use std::sync::OnceLock;
 
 use super::tables::Kit;
 use super::vector::Element;
+use crate::cpu::{Caches, CpuInfo};
 
 /// A length cut in parts that differ by at most one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,11 +74,44 @@ pub(super) struct Blocking {
     pub(super) pack_b: bool,
 }
 
-/// Rows of an A block: 96 rows of 512 `f32` are 192 KiB, a fifth of the smaller L2 caches of today.
-const MC: usize = 96;
-/// Columns of a B block, in registers: 1536 columns of 512 `f32` on AVX-512 are 3 MiB, a share of
-/// L3.
-const NC: usize = 96;
+/// What of one row (column) a block of A (B) holds at most, in bytes.
+const LINE_BYTES: usize = KC * size_of::<f32>();
+
+/// How many rows of A and columns of B a block has: what the caches hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct CacheBlocks {
+    /// mc
+    rows: usize,
+    /// nc
+    cols: usize,
+}
+
+impl CacheBlocks {
+    /// Those of the machine, looked up at the first call.
+    fn get() -> Self {
+        static BLOCKS: OnceLock<CacheBlocks> = OnceLock::new();
+        *BLOCKS.get_or_init(|| Self::of(&CpuInfo::get().caches))
+    }
+
+    /// Three eighths of the second level for A, which leaves room for what streams by: a panel of B and
+    /// the tiles of C. Beyond 144 rows nothing more was gained where the cache is larger. Half a
+    /// thread's share of the third level for B, but not so little that A is packed again and again.
+    fn of(caches: &Caches) -> Self {
+        let share = |bytes: usize| bytes / LINE_BYTES;
+        let cols = caches.l3.map_or(FEW_COLS, |l3| {
+            share(l3.bytes / l3.shared_by.max(1) / 2).clamp(2 * FEW_COLS, MAX_COLS)
+        });
+        Self {
+            rows: share(caches.l2.bytes / 8 * 3).clamp(48, MAX_ROWS),
+            cols,
+        }
+    }
+}
+
+/// Bounds of [`CacheBlocks`].
+const MAX_ROWS: usize = 144;
+const FEW_COLS: usize = 768;
+const MAX_COLS: usize = 4096;
 /// Depth of a block when an operand is packed. C is read and written once per block: 512 was 2 to
 /// 4 % faster than 384 and 256 at 512 and 1024 cubed.
 const KC: usize = 512;
@@ -142,20 +179,29 @@ impl Blocking {
             Split::new(n.div_ceil(kit.lanes), width),
         );
         let kc = if pack_a || pack_b { KC } else { KC_DIRECT };
-        // Divisions are slow enough to show in the smallest products, which have one panel.
-        let panels = |split: Split, max: usize| match split.parts() {
-            1 => 1,
-            _ => max.div_ceil(split.longest()),
-        };
         Self {
             rows,
             cols,
             depth: Split::new(k, kc),
-            row_panels: panels(rows, MC),
-            col_panels: panels(cols, NC),
+            row_panels: 1,
+            col_panels: 1,
             pack_a,
             pack_b,
         }
+        .fit(kit.lanes)
+    }
+
+    /// As many panels in a block as the caches hold.
+    fn fit(mut self, lanes: usize) -> Self {
+        // Divisions are slow enough to show in the smallest products, which have one panel.
+        if self.rows.parts() > 1 {
+            self.row_panels = CacheBlocks::get().rows.div_ceil(self.rows.longest());
+        }
+        if self.cols.parts() > 1 {
+            let registers = CacheBlocks::get().cols / lanes;
+            self.col_panels = registers.div_ceil(self.cols.longest());
+        }
+        self
     }
 
     /// The same depth, and the tiles that fit column panels made before and packed.
@@ -164,11 +210,34 @@ impl Blocking {
         Self {
             rows,
             cols,
-            row_panels: MC.div_ceil(rows.longest()),
-            col_panels: NC.div_ceil(cols.longest()),
             pack_b: false,
             ..self
         }
+        .fit(kit.lanes)
+    }
+
+    /// The same depth, and the tiles that fit row panels made before and packed for tiles of `width`
+    /// registers; columns that were made before stay as they are.
+    pub(super) fn with_rows<T: Element>(
+        self,
+        kit: &Kit<T>,
+        n: usize,
+        rows: Split,
+        width: usize,
+        keep_cols: bool,
+    ) -> Self {
+        let cols = if keep_cols {
+            self.cols
+        } else {
+            Split::new(n.div_ceil(kit.lanes), width)
+        };
+        Self {
+            rows,
+            cols,
+            pack_a: false,
+            ..self
+        }
+        .fit(kit.lanes)
     }
 
     /// Elements of the largest packed block of A, with one register to spare.
@@ -204,8 +273,9 @@ pub(super) fn packed_bound((m, n, k): (usize, usize, usize)) -> usize {
     const REGISTERS: usize = 4;
     // Even panels are together longer than what they cover, by less than one of the highest or
     // widest: the last register is rounded up, and so is the last panel.
-    let rows = |m: usize| m.min(MC) + LANES;
-    let cols = |n: usize| n.min(NC * LANES) + REGISTERS * LANES;
+    let blocks = CacheBlocks::get();
+    let rows = |m: usize| m.min(blocks.rows) + LANES;
+    let cols = |n: usize| n.min(blocks.cols) + REGISTERS * LANES;
     let packed = (rows(m) + cols(n)).max(rows(n) + cols(m)) * k.min(KC);
     // One register to spare behind each block, and each starts at a cache line.
     packed + m.min(LANES) * cols(n) + 4 * LANES
@@ -239,6 +309,7 @@ fn tile_size<T>(kit: &Kit<T>, m: usize, registers: usize) -> (usize, usize) {
 mod tests {
     use super::super::tables::GemmKernels;
     use super::*;
+    use crate::cpu::Cache;
     use crate::isa::Isa;
 
     #[test]
@@ -264,6 +335,28 @@ mod tests {
                     }
                 }
             }
+        }
+    }
+
+    #[test]
+    fn blocks_follow_the_caches() {
+        let caches = |l2_kib: usize, l3: Option<(usize, usize)>| {
+            let cache = |bytes, shared_by| Cache { bytes, shared_by };
+            Caches {
+                l1d: cache(32 << 10, 1),
+                l2: cache(l2_kib << 10, 1),
+                l3: l3.map(|(mib, shared_by)| cache(mib << 20, shared_by)),
+            }
+        };
+        for (caches, rows, cols) in [
+            (Caches::default(), 48, 768),
+            (caches(512, Some((32, 2))), 96, 4096),
+            (caches(1024, Some((32, 16))), 144, 1536),
+            (caches(2048, Some((105, 16))), 144, 1680),
+            // A faulty hypervisor.
+            (caches(0, Some((0, 0))), 48, 1536),
+        ] {
+            assert_eq!(CacheBlocks::of(&caches), CacheBlocks { rows, cols });
         }
     }
 

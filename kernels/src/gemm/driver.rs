@@ -3,12 +3,13 @@
 use super::finish::{FinishArgs, FinishFn};
 use super::macrokernel::{Finish, FinishedTile};
 use super::plan::compute;
-use super::prepack::Right;
+use super::prepack::{Left, Right};
 use super::product::{Factor, Product};
 use super::workspace::Workspace;
 use crate::dispatch::Kernels;
 use crate::epilogue::Epilogue;
 use crate::error::KernelError;
+use crate::isa::Isa;
 use crate::team::Team;
 use crate::view::{MatMut, MatRef};
 
@@ -18,7 +19,7 @@ pub struct Gemm<'a> {
     /// Factor of the product; when it is 0, A and B are not read.
     pub alpha: f32,
     /// `m x k`
-    pub a: MatRef<'a>,
+    pub a: Left<'a>,
     /// `k x n`
     pub b: Right<'a>,
     /// Factor of the old C; when it is 0, C is not read.
@@ -28,11 +29,11 @@ pub struct Gemm<'a> {
 }
 
 impl<'a> Gemm<'a> {
-    /// `C <- A B`, where B is a view or packed before.
-    pub fn new(a: MatRef<'a>, b: impl Into<Right<'a>>) -> Self {
+    /// `C <- A B`, where each of A and B is a view or packed before.
+    pub fn new(a: impl Into<Left<'a>>, b: impl Into<Right<'a>>) -> Self {
         Self {
             alpha: 1.0,
-            a,
+            a: a.into(),
             b: b.into(),
             beta: 0.0,
             epilogue: Epilogue::Store,
@@ -55,14 +56,15 @@ impl Kernels {
     /// f32 accumulation, each element one chain of multiply-adds per block of the depth, or one per
     /// lane of a register where dot products are taken: before beta C and the epilogue,
     /// `|error| <= gamma_(k+2) |alpha| sum_p |a_ip| |b_pj|`. The bits depend on the shape, the strides
-    /// and the instruction set, never on the number of threads. A [`super::PackedB`] gives the bits of
-    /// the view that it was packed from, if the columns of C are contiguous, except where the view
-    /// would be taken by dot products: rows of A and columns of B contiguous, and n = 1 or m at most
+    /// and the instruction set, never on the number of threads. A [`super::PackedA`] or
+    /// [`super::PackedB`] gives the bits of the view that it was packed from, if the columns of C are
+    /// contiguous, except where the views would be taken by dot products: rows of A and columns of B contiguous, and n = 1 or m at most
     /// 48 and at most k / 10.
     ///
     /// # Errors
-    /// [`KernelError::Shape`] if the shapes do not fit, [`KernelError::Parameter`] if the slope of
-    /// an activation is outside its range; C is then untouched.
+    /// [`KernelError::Shape`] if the shapes do not fit, or an operand was packed for other kernels or for
+    /// other tiles than the other one; [`KernelError::Parameter`] if the slope of an activation is
+    /// outside its range; C is then untouched.
     pub fn gemm(
         &self,
         gemm: &Gemm<'_>,
@@ -84,20 +86,54 @@ impl Kernels {
         gemm: &Gemm<'_>,
         shape: (usize, usize),
     ) -> Result<(), KernelError> {
-        check_shapes(op, gemm.a, (gemm.b.rows(), gemm.b.cols()), shape)?;
+        let (a, b) = (&gemm.a, &gemm.b);
+        check_shapes(op, (a.rows(), a.cols()), (b.rows(), b.cols()), shape)?;
         check_epilogue(op, &gemm.epilogue, shape)?;
-        match gemm.b {
-            Right::Packed(packed) if packed.isa() != self.isa() => Err(KernelError::shape(
+        self.check_packed(op, gemm.a, gemm.b)
+    }
+
+    /// Whether operands that were packed before were packed for these kernels, and for one another.
+    fn check_packed(&self, op: &'static str, a: Left<'_>, b: Right<'_>) -> Result<(), KernelError> {
+        let for_isa = |name: &str, isa: Isa| {
+            if isa == self.isa() {
+                return Ok(());
+            }
+            Err(KernelError::shape(
                 op,
-                format!("a B packed for {}", self.isa()),
-                format!("one packed for {}", packed.isa()),
-            )),
-            _ => Ok(()),
+                format!("{name} packed for {}", self.isa()),
+                format!("one packed for {isa}"),
+            ))
+        };
+        if let Right::Packed(b) = b {
+            for_isa("a B", b.isa())?;
         }
+        let Left::Packed(a) = a else {
+            return Ok(());
+        };
+        for_isa("an A", a.isa())?;
+        let Right::Packed(b) = b else {
+            return Ok(());
+        };
+        let (width, height) = (b.panels().width, a.panels().cut.split.longest());
+        let highest = self.gemm.f32.families[width - 1].len();
+        if height <= highest {
+            return Ok(());
+        }
+        Err(KernelError::shape(
+            op,
+            format!(
+                "an A packed in panels of at most {highest} rows, for a B in panels of {width} registers"
+            ),
+            format!("one in panels of {height} rows"),
+        ))
     }
 
     /// A product that was checked, and its epilogue.
     pub(super) fn product<'a>(&self, gemm: &Gemm<'a>) -> (Product<'a, f32>, FinishF32<'a>) {
+        let a = match gemm.a {
+            Left::View(view) => Factor::View(view),
+            Left::Packed(packed) => Factor::Packed(packed.panels()),
+        };
         let b = match gemm.b {
             Right::View(view) => Factor::View(view),
             Right::Packed(packed) => Factor::Packed(packed.panels()),
@@ -105,7 +141,7 @@ impl Kernels {
         let product = Product {
             kit: &self.gemm.f32,
             alpha: gemm.alpha,
-            a: gemm.a,
+            a,
             b,
             beta: gemm.beta,
         };
@@ -135,11 +171,12 @@ impl Kernels {
         workspace: &mut Workspace,
         team: &Team,
     ) -> Result<(), KernelError> {
-        check_shapes("gemm_f64", a, (b.rows(), b.cols()), (c.rows(), c.cols()))?;
+        let (a_shape, b_shape) = ((a.rows(), a.cols()), (b.rows(), b.cols()));
+        check_shapes("gemm_f64", a_shape, b_shape, (c.rows(), c.cols()))?;
         let product = Product {
             kit: &self.gemm.f64,
             alpha,
-            a,
+            a: Factor::View(a),
             b: Factor::View(b),
             beta,
         };
@@ -148,20 +185,19 @@ impl Kernels {
     }
 }
 
-fn check_shapes<T>(
+fn check_shapes(
     op: &'static str,
-    a: MatRef<'_, T>,
+    (a_rows, k): (usize, usize),
     (b_rows, b_cols): (usize, usize),
     (m, n): (usize, usize),
 ) -> Result<(), KernelError> {
-    let k = a.cols();
-    if (a.rows(), b_rows, b_cols) == (m, k, n) {
+    if (a_rows, b_rows, b_cols) == (m, k, n) {
         return Ok(());
     }
     Err(KernelError::shape(
         op,
         format!("A {m} x k and B k x {n} for C {m} x {n}"),
-        format!("A {} x {k} and B {b_rows} x {b_cols}", a.rows()),
+        format!("A {a_rows} x {k} and B {b_rows} x {b_cols}"),
     ))
 }
 

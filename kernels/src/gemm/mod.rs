@@ -38,7 +38,7 @@ mod workspace;
 
 pub use batch::GemmTask;
 pub use driver::Gemm;
-pub use prepack::{PackedB, Right};
+pub use prepack::{Left, PackedA, PackedB, Right};
 pub(crate) use tables::GemmKernels;
 pub use update::{Gradient, Update};
 #[cfg(feature = "probe")]

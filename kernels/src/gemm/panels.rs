@@ -114,3 +114,44 @@ pub(super) unsafe fn pack<T>(
     }
     Operand::packed(buffer, depth)
 }
+
+/// As [`pack`], but nothing is written behind the last panel, whose neighbour someone else may be
+/// packing.
+///
+/// # Safety
+/// As [`pack`], without the spare register; the depth is at least two registers.
+pub(super) unsafe fn pack_within<T: Copy>(
+    kit: &Kit<T>,
+    from: Operand<T>,
+    cut: Cut,
+    panels: Range<usize>,
+    depth: usize,
+    buffer: *mut T,
+) {
+    debug_assert!(depth >= 2 * kit.lanes);
+    let Cut { split, unit, .. } = cut;
+    if unit == kit.lanes {
+        // Whole registers spill nothing.
+        // SAFETY: this function's contract.
+        unsafe { pack(kit, from, cut, panels, depth, buffer) };
+        return;
+    }
+    let last = panels.end - 1;
+    let (start, width) = (split.start(last) * unit, split.len(last) * unit);
+    let last_buffer = buffer.wrapping_add((start - split.start(panels.start) * unit) * depth);
+    // The steps of the last panel that a register could spill out of are copied one by one, after
+    // all that spills into them.
+    let rest = depth - kit.lanes.div_ceil(width);
+    // SAFETY: this function's contract: what a panel spills falls into the next, and what the last one
+    // spills into its own rest, which has at least a register of elements.
+    unsafe {
+        pack(kit, from, cut, panels.start..last, depth, buffer);
+        pack(kit, from, cut, last..panels.end, rest, last_buffer);
+        for p in rest..depth {
+            for i in 0..width {
+                let at = (start + i) as isize * from.across + p as isize * from.along;
+                *last_buffer.add(p * width + i) = *from.ptr.wrapping_offset(at);
+            }
+        }
+    }
+}

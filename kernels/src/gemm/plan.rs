@@ -87,12 +87,12 @@ impl<'a, T: Element, F: Finish<T>> Plan<'a, T, F> {
             return None;
         }
         // A C stored by columns is the transpose of one stored by rows.
-        if let Factor::View(b) = product.b
+        if let (Factor::View(a), Factor::View(b)) = (product.a, product.b)
             && finish.is_store()
             && out.col_stride != 1
             && out.row_stride == 1
         {
-            (product.a, product.b) = (b.t(), Factor::View(product.a.t()));
+            (product.a, product.b) = (Factor::View(b.t()), Factor::View(a.t()));
             out = out.t();
         }
         // The one column of a row is contiguous whatever its stride.
@@ -102,13 +102,13 @@ impl<'a, T: Element, F: Finish<T>> Plan<'a, T, F> {
         let k = if product.alpha == T::ZERO {
             0
         } else {
-            product.a.cols()
+            product.a.depth()
         };
         let shape = (out.rows, out.cols, k);
         let way = choose(&product, &out, k);
         let (row_panels, col_panels, depth) = match way {
-            Way::Dots(_, depth) => (1, out.cols.div_ceil(DOT_COLS), depth),
-            Way::DotsOfAColumn(_, depth) => (out.rows.div_ceil(DOT_COLS), 1, depth),
+            Way::Dots(_, _, depth) => (1, out.cols.div_ceil(DOT_COLS), depth),
+            Way::DotsOfAColumn(_, _, depth) => (out.rows.div_ceil(DOT_COLS), 1, depth),
             Way::Tiles { blocking, .. } => {
                 let (rows, cols) = (blocking.rows.parts(), blocking.cols.parts());
                 (rows, cols, blocking.depth)
@@ -291,8 +291,8 @@ impl<'a, T: Element, F: Finish<T>> Plan<'a, T, F> {
         // made, the shapes when the product was.
         unsafe {
             match self.way {
-                Way::Dots(b, _) => self.dots(b, region, out),
-                Way::DotsOfAColumn(b, _) => self.dots_of_a_column(b, region, out),
+                Way::Dots(a, b, _) => self.dots(a, b, region, out),
+                Way::DotsOfAColumn(a, b, _) => self.dots_of_a_column(a, b, region, out),
                 Way::Tiles {
                     blocking,
                     a_len,
@@ -316,9 +316,8 @@ impl<'a, T: Element, F: Finish<T>> Plan<'a, T, F> {
     ///
     /// # Safety
     /// As [`Self::compute`].
-    unsafe fn dots(&self, b: MatRef<'_, T>, region: Region, out: Output<T>) {
-        let product = &self.product;
-        let (a, cols) = (product.a, region.cols);
+    unsafe fn dots(&self, a: MatRef<'_, T>, b: MatRef<'_, T>, region: Region, out: Output<T>) {
+        let (product, cols) = (&self.product, region.cols);
         let (start, end) = (cols.start * DOT_COLS, (cols.end * DOT_COLS).min(out.cols));
         for (p, k, beta) in self.blocks(region.depth) {
             let b_start = b.as_ptr().wrapping_offset(start as isize * b.col_stride());
@@ -349,9 +348,14 @@ impl<'a, T: Element, F: Finish<T>> Plan<'a, T, F> {
     ///
     /// # Safety
     /// As [`Self::compute`].
-    unsafe fn dots_of_a_column(&self, b: MatRef<'_, T>, region: Region, out: Output<T>) {
-        let product = &self.product;
-        let (a, rows) = (product.a, region.rows);
+    unsafe fn dots_of_a_column(
+        &self,
+        a: MatRef<'_, T>,
+        b: MatRef<'_, T>,
+        region: Region,
+        out: Output<T>,
+    ) {
+        let (product, rows) = (&self.product, region.rows);
         let (start, end) = (rows.start * DOT_COLS, (rows.end * DOT_COLS).min(out.rows));
         for (p, k, beta) in self.blocks(region.depth) {
             let a_start = a.as_ptr().wrapping_offset(start as isize * a.row_stride());

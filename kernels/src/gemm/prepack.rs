@@ -1,4 +1,4 @@
-//! A right operand packed once, for many products.
+//! Operands packed once, for many products.
 //!
 //! The panels are as deep as the operand: `data[panel][p][width]`. Where a product cuts its depth is
 //! then free, and follows from the shape of the product as it does for an operand that is not
@@ -9,26 +9,38 @@ use std::fmt;
 use aligned_vec::{AVec, ConstAlign};
 
 use super::blocking::{Blocking, Split};
-use super::panels::{Cut, Operand, Packed, pack};
+use super::panels::{Cut, Operand, Packed, pack, pack_within};
 use super::tables::Kit;
 use crate::dispatch::Kernels;
 use crate::error::KernelError;
 use crate::isa::Isa;
+use crate::team::Team;
 use crate::view::MatRef;
 
 /// Bytes of a cache line.
 const ALIGN: usize = 64;
+/// Elements that each member packs at least: some ten microseconds.
+const CHUNK_LEN: usize = 1 << 15;
+
+/// An `m x k` matrix in the order in which the micro-kernel of one instruction set reads it, to be the
+/// A of products: made by [`Kernels::pack_a`].
+pub struct PackedA {
+    panels: Panels,
+}
 
 /// A `k x n` matrix in the order in which the micro-kernel of one instruction set reads it, to be the
 /// B of products: made by [`Kernels::pack_b`].
 pub struct PackedB {
-    isa: Isa,
-    kit: &'static Kit<f32>,
-    k: usize,
-    n: usize,
-    cols: Split,
-    unit: bool,
-    data: AVec<f32, ConstAlign<ALIGN>>,
+    panels: Panels,
+}
+
+/// Either form of the left operand of a product.
+#[derive(Clone, Copy, Debug)]
+pub enum Left<'a> {
+    /// As it lies in memory; packed in the call if that pays.
+    View(MatRef<'a>),
+    /// Packed before.
+    Packed(&'a PackedA),
 }
 
 /// Either form of the right operand of a product.
@@ -40,6 +52,18 @@ pub enum Right<'a> {
     Packed(&'a PackedB),
 }
 
+impl<'a> From<MatRef<'a>> for Left<'a> {
+    fn from(view: MatRef<'a>) -> Self {
+        Self::View(view)
+    }
+}
+
+impl<'a> From<&'a PackedA> for Left<'a> {
+    fn from(packed: &'a PackedA) -> Self {
+        Self::Packed(packed)
+    }
+}
+
 impl<'a> From<MatRef<'a>> for Right<'a> {
     fn from(view: MatRef<'a>) -> Self {
         Self::View(view)
@@ -49,6 +73,24 @@ impl<'a> From<MatRef<'a>> for Right<'a> {
 impl<'a> From<&'a PackedB> for Right<'a> {
     fn from(packed: &'a PackedB) -> Self {
         Self::Packed(packed)
+    }
+}
+
+impl Left<'_> {
+    /// Number of rows, m.
+    pub fn rows(&self) -> usize {
+        match self {
+            Self::View(view) => view.rows(),
+            Self::Packed(packed) => packed.rows(),
+        }
+    }
+
+    /// Number of columns, k.
+    pub fn cols(&self) -> usize {
+        match self {
+            Self::View(view) => view.cols(),
+            Self::Packed(packed) => packed.cols(),
+        }
     }
 }
 
@@ -71,6 +113,27 @@ impl Right<'_> {
 }
 
 impl Kernels {
+    /// A packed copy of A for products of `m x k` by `k x n_hint` matrices.
+    ///
+    /// Products with another number of columns have the same bits as without packing too, but maybe not
+    /// the best tiles.
+    ///
+    /// # Complexity
+    /// m k elements are read and written.
+    pub fn pack_a(&self, a: MatRef<'_>, n_hint: usize) -> PackedA {
+        let kit = &self.gemm.f32;
+        let shape = (a.rows().max(1), n_hint.max(1), a.cols());
+        let blocking = Blocking::choose(kit, shape, true);
+        let cut = Cut {
+            split: Split::new(a.rows(), blocking.rows.longest()),
+            unit: 1,
+            len: a.rows(),
+        };
+        PackedA {
+            panels: Panels::new(self.isa(), kit, cut, blocking.cols.longest(), a.t()),
+        }
+    }
+
     /// A packed copy of B for products of `m_hint x k` by `k x n` matrices.
     ///
     /// Products with another number of rows have the same bits as without packing too, but maybe not
@@ -82,19 +145,51 @@ impl Kernels {
         let kit = &self.gemm.f32;
         let (k, n) = (b.rows(), b.cols());
         let shape = (m_hint.max(1), n.max(1), k);
-        let cols = Blocking::choose(kit, shape, is_unit(b)).cols;
-        let len = n.next_multiple_of(kit.lanes) * k + kit.lanes;
-        let mut packed = PackedB {
-            isa: self.isa(),
-            kit,
-            k,
-            n,
-            cols,
-            unit: true,
-            data: AVec::from_iter(ALIGN, std::iter::repeat_n(0.0, len)),
+        let split = Blocking::choose(kit, shape, is_unit(b)).cols;
+        let cut = Cut {
+            split,
+            unit: kit.lanes,
+            len: n,
         };
-        packed.fill(b);
-        packed
+        PackedB {
+            panels: Panels::new(self.isa(), kit, cut, split.longest(), b),
+        }
+    }
+}
+
+impl PackedA {
+    /// Packs another matrix of the same shape in the place of the old one; allocates nothing.
+    ///
+    /// # Errors
+    /// [`KernelError::Shape`] if the shape is another; the old content is then kept.
+    pub fn refresh(&mut self, a: MatRef<'_>, team: &Team) -> Result<(), KernelError> {
+        check_refresh("A", (self.rows(), self.cols()), a)?;
+        self.panels.fill(a.t(), team);
+        Ok(())
+    }
+
+    /// Number of rows, m.
+    pub fn rows(&self) -> usize {
+        self.panels.cut.len
+    }
+
+    /// Number of columns, k.
+    pub fn cols(&self) -> usize {
+        self.panels.k
+    }
+
+    /// The instruction set whose kernels can use it.
+    pub fn isa(&self) -> Isa {
+        self.panels.isa
+    }
+
+    /// Bytes of the copy.
+    pub fn bytes(&self) -> usize {
+        self.panels.data.len() * size_of::<f32>()
+    }
+
+    pub(super) fn panels(&self) -> Prepacked<'_, f32> {
+        self.panels.as_operand()
     }
 }
 
@@ -103,77 +198,158 @@ impl PackedB {
     ///
     /// # Errors
     /// [`KernelError::Shape`] if the shape is another; the old content is then kept.
-    pub fn refresh(&mut self, b: MatRef<'_>) -> Result<(), KernelError> {
-        if (b.rows(), b.cols()) != (self.k, self.n) {
-            return Err(KernelError::shape(
-                "refresh",
-                format!("B of {} x {}, as it was packed", self.k, self.n),
-                format!("{} x {}", b.rows(), b.cols()),
-            ));
-        }
-        self.fill(b);
+    pub fn refresh(&mut self, b: MatRef<'_>, team: &Team) -> Result<(), KernelError> {
+        check_refresh("B", (self.rows(), self.cols()), b)?;
+        self.panels.fill(b, team);
         Ok(())
-    }
-
-    fn fill(&mut self, b: MatRef<'_>) {
-        self.unit = is_unit(b);
-        if self.k == 0 || self.n == 0 {
-            return;
-        }
-        let from = Operand {
-            ptr: b.as_ptr(),
-            across: b.col_stride(),
-            along: b.row_stride(),
-            packed: None,
-        };
-        let panels = 0..self.cols.parts();
-        let (cut, to) = (self.cut(), self.data.as_mut_ptr());
-        // SAFETY: `Kernels` exist only for what this CPU has; the view has k rows and n columns, and
-        // `pack_b` made room for all panels and a register.
-        unsafe { pack(self.kit, from, cut, panels, self.k, to) };
-    }
-
-    fn cut(&self) -> Cut {
-        Cut {
-            split: self.cols,
-            unit: self.kit.lanes,
-            len: self.n,
-        }
     }
 
     /// Number of rows, k.
     pub fn rows(&self) -> usize {
-        self.k
+        self.panels.k
     }
 
     /// Number of columns, n.
     pub fn cols(&self) -> usize {
-        self.n
+        self.panels.cut.len
     }
 
     /// The instruction set whose kernels can use it.
     pub fn isa(&self) -> Isa {
-        self.isa
+        self.panels.isa
     }
 
     /// Bytes of the copy.
     pub fn bytes(&self) -> usize {
-        self.data.len() * size_of::<f32>()
+        self.panels.data.len() * size_of::<f32>()
     }
 
     pub(super) fn panels(&self) -> Prepacked<'_, f32> {
+        self.panels.as_operand()
+    }
+}
+
+fn check_refresh(
+    name: &str,
+    (rows, cols): (usize, usize),
+    new: MatRef<'_>,
+) -> Result<(), KernelError> {
+    if (new.rows(), new.cols()) == (rows, cols) {
+        return Ok(());
+    }
+    Err(KernelError::shape(
+        "refresh",
+        format!("{name} of {rows} x {cols}, as it was packed"),
+        format!("{} x {}", new.rows(), new.cols()),
+    ))
+}
+
+/// All panels of one operand.
+struct Panels {
+    isa: Isa,
+    kit: &'static Kit<f32>,
+    k: usize,
+    cut: Cut,
+    width: usize,
+    unit: bool,
+    data: AVec<f32, ConstAlign<ALIGN>>,
+}
+
+/// Where panels are packed to, shared with the members of a team.
+#[derive(Clone, Copy)]
+struct Destination(*mut f32);
+
+// SAFETY: each member writes panels of its own.
+unsafe impl Send for Destination {}
+// SAFETY: as above.
+unsafe impl Sync for Destination {}
+
+impl Destination {
+    /// The address; a method, so that a closure borrows all of `self`.
+    fn at(&self, offset: usize) -> *mut f32 {
+        self.0.wrapping_add(offset)
+    }
+}
+
+impl Panels {
+    /// Packs a matrix whose columns `cut` divides, for micro-tiles of `width` registers.
+    fn new(isa: Isa, kit: &'static Kit<f32>, cut: Cut, width: usize, from: MatRef<'_>) -> Self {
+        let k = from.rows();
+        let len = cut.len.next_multiple_of(cut.unit) * k + kit.lanes;
+        let mut panels = Self {
+            isa,
+            kit,
+            k,
+            cut,
+            width,
+            unit: true,
+            data: AVec::from_iter(ALIGN, std::iter::repeat_n(0.0, len)),
+        };
+        panels.fill(from, &Team::solo());
+        panels
+    }
+
+    /// Packs a matrix of the shape that [`Self::new`] was given.
+    fn fill(&mut self, from: MatRef<'_>, team: &Team) {
+        let (kit, cut, k) = (self.kit, self.cut, self.k);
+        self.unit = is_unit(from);
+        let len = k * cut.len;
+        if len == 0 {
+            return;
+        }
+        let all = cut.split.parts();
+        // What is deep enough can be packed to the last element, and no further.
+        let shared = if k >= 2 * kit.lanes {
+            len / CHUNK_LEN
+        } else {
+            1
+        };
+        let chunks = team.threads().min(shared).clamp(1, all);
+        let to = Destination(self.data.as_mut_ptr());
+        team.run(chunks, &|chunk, _| {
+            let panels = all * chunk / chunks..all * (chunk + 1) / chunks;
+            let operand = Operand {
+                ptr: from.as_ptr(),
+                across: from.col_stride(),
+                along: from.row_stride(),
+                packed: None,
+            };
+            let to = to.at(cut.split.start(panels.start) * cut.unit * k);
+            // SAFETY: `Kernels` exist only for what this CPU has; the view has k rows and as many
+            // columns as are cut; `new` made room for all panels and a register, which the last
+            // chunk may spill into, and the others do not spill.
+            unsafe {
+                if panels.end == all {
+                    pack(kit, operand, cut, panels, k, to);
+                } else {
+                    pack_within(kit, operand, cut, panels, k, to);
+                }
+            }
+        });
+    }
+
+    fn as_operand(&self) -> Prepacked<'_, f32> {
         Prepacked {
             data: &self.data,
-            cut: self.cut(),
+            cut: self.cut,
             k: self.k,
+            width: self.width,
             unit: self.unit,
         }
     }
 }
 
+impl fmt::Debug for PackedA {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (m, k) = (self.rows(), self.cols());
+        write!(f, "PackedA({m} x {k} for {})", self.isa())
+    }
+}
+
 impl fmt::Debug for PackedB {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "PackedB({} x {} for {})", self.k, self.n, self.isa)
+        let (k, n) = (self.rows(), self.cols());
+        write!(f, "PackedB({k} x {n} for {})", self.isa())
     }
 }
 
@@ -187,8 +363,11 @@ pub(super) fn is_unit<T>(b: MatRef<'_, T>) -> bool {
 pub(super) struct Prepacked<'a, T> {
     data: &'a [T],
     pub(super) cut: Cut,
-    k: usize,
-    /// Whether the columns of the operand were contiguous before.
+    pub(super) k: usize,
+    /// Of the micro-tiles that it was cut for, in registers.
+    pub(super) width: usize,
+    /// Whether the columns (of an A: the rows) were contiguous before, which decides how a product is
+    /// blocked.
     pub(super) unit: bool,
 }
 

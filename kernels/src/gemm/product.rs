@@ -15,16 +15,26 @@ use crate::view::{MatMut, MatRef};
 pub(super) struct Product<'a, T: 'static> {
     pub(super) kit: &'static Kit<T>,
     pub(super) alpha: T,
-    pub(super) a: MatRef<'a, T>,
+    pub(super) a: Factor<'a, T>,
     pub(super) b: Factor<'a, T>,
     pub(super) beta: T,
 }
 
-/// The right operand, in place or packed before.
+/// An operand, in place or packed before.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Factor<'a, T> {
     View(MatRef<'a, T>),
     Packed(Prepacked<'a, T>),
+}
+
+impl<T> Factor<'_, T> {
+    /// Depth of a left operand.
+    pub(super) fn depth(&self) -> usize {
+        match self {
+            Self::View(a) => a.cols(),
+            Self::Packed(packed) => packed.k,
+        }
+    }
 }
 
 /// C, shared with the members of a team, each of which writes its own part.
@@ -110,9 +120,9 @@ const DOT_KC: usize = 1 << 12;
 pub(super) enum Way<'a, T> {
     /// Few rows: every element of C is a dot product along contiguous operands, by blocks of the
     /// depth.
-    Dots(MatRef<'a, T>, Split),
+    Dots(MatRef<'a, T>, MatRef<'a, T>, Split),
     /// One column: as one row of the transposed product.
-    DotsOfAColumn(MatRef<'a, T>, Split),
+    DotsOfAColumn(MatRef<'a, T>, MatRef<'a, T>, Split),
     /// The general way: micro-tiles, with packed panels where the blocking says so.
     Tiles {
         blocking: Blocking,
@@ -127,33 +137,41 @@ impl<'a, T: Element> Product<'a, T> {
     /// The best way for this C.
     pub(super) fn way(&self, out: &Output<T>, k: usize, finish: &impl Finish<T>) -> Way<'a, T> {
         let (m, n) = (out.rows, out.cols);
-        let blocking = match self.b {
+        let mut blocking = match self.b {
             Factor::Packed(packed) => {
                 let blocking = Blocking::choose(self.kit, (m, n, k), packed.unit);
                 blocking.with_columns(self.kit, m, packed.cut.split)
             }
             Factor::View(b) => {
                 if (n == 1 || m <= DOT_ROWS.min(k / DOT_DEPTH))
-                    && let Some(way) = self.dots(b, out, k)
+                    && let Some(way) = self.dots(out, k)
                 {
                     return way;
                 }
                 Blocking::choose(self.kit, (m, n, k), is_unit(b))
             }
         };
+        if let Factor::Packed(packed) = self.a {
+            let keep_cols = matches!(self.b, Factor::Packed(_));
+            let (rows, width) = (packed.cut.split, packed.width);
+            blocking = blocking.with_rows(self.kit, n, rows, width, keep_cols);
+        }
         self.tiles_of(blocking, finish)
     }
 
     /// By dot products, if the operands and C lie in memory as these need it.
-    pub(super) fn dots(&self, b: MatRef<'a, T>, out: &Output<T>, k: usize) -> Option<Way<'a, T>> {
-        let along_depth = self.a.col_stride() == 1 && b.row_stride() == 1;
+    pub(super) fn dots(&self, out: &Output<T>, k: usize) -> Option<Way<'a, T>> {
+        let (Factor::View(a), Factor::View(b)) = (self.a, self.b) else {
+            return None;
+        };
+        let along_depth = a.col_stride() == 1 && b.row_stride() == 1;
         if !along_depth || out.col_stride != 1 || k < self.kit.lanes {
             return None;
         }
         if out.cols == 1 {
-            return Some(Way::DotsOfAColumn(b, dot_depth(1, k)));
+            return Some(Way::DotsOfAColumn(a, b, dot_depth(1, k)));
         }
-        (b.col_stride() != 1).then(|| Way::Dots(b, dot_depth(out.rows, k)))
+        (b.col_stride() != 1).then(|| Way::Dots(a, b, dot_depth(out.rows, k)))
     }
 
     /// By micro-tiles.
@@ -187,7 +205,7 @@ impl<'a, T: Element> Product<'a, T> {
             depth: depth_range,
             completes,
         } = region;
-        let (kit, a) = (self.kit, self.a);
+        let kit = self.kit;
         let a_cut = Cut {
             split: blocking.rows,
             unit: 1,
@@ -228,17 +246,23 @@ impl<'a, T: Element> Product<'a, T> {
                     let ic = next_rows;
                     next_rows = (ic + blocking.row_panels).min(row_range.end);
                     let rows = ic..next_rows;
-                    let mut a_block = Operand {
-                        ptr: a.as_ptr().wrapping_offset(p as isize * a.col_stride()),
-                        across: a.row_stride(),
-                        along: a.col_stride(),
-                        packed: None,
+                    let a_block = match self.a {
+                        Factor::Packed(packed) => packed.operand(ic, p),
+                        Factor::View(a) => {
+                            let block = Operand {
+                                ptr: a.as_ptr().wrapping_offset(p as isize * a.col_stride()),
+                                across: a.row_stride(),
+                                along: a.col_stride(),
+                                packed: None,
+                            };
+                            if blocking.pack_a {
+                                // SAFETY: this function's contract.
+                                unsafe { pack(kit, block, a_cut, rows.clone(), depth, buffers.a) }
+                            } else {
+                                block
+                            }
+                        }
                     };
-                    if blocking.pack_a {
-                        // SAFETY: this function's contract.
-                        a_block =
-                            unsafe { pack(kit, a_block, a_cut, rows.clone(), depth, buffers.a) };
-                    }
                     let block = Block {
                         kit,
                         blocking,

@@ -37,11 +37,11 @@ impl Variant {
         k: usize,
         finish: &FinishF32<'_>,
     ) -> Option<Way<'a, f32>> {
-        let Factor::View(b) = product.b else {
+        let (Factor::View(_), Factor::View(b)) = (product.a, product.b) else {
             return None;
         };
         match self {
-            Self::Dots => product.dots(b, out, k),
+            Self::Dots => product.dots(out, k),
             Self::Tiles {
                 width,
                 pack_a,
@@ -66,7 +66,7 @@ impl Variant {
 }
 
 impl Kernels {
-    /// All ways to compute a product into `c`; none if B was packed before.
+    /// All ways to compute a product into `c`; none if an operand was packed before.
     pub fn gemm_variants(&self, gemm: &Gemm<'_>, c: &MatMut<'_>) -> Vec<Variant> {
         let (product, finish) = self.product(gemm);
         let (out, k) = (Output::of(c), gemm.a.cols());
