@@ -15,6 +15,10 @@ use crate::gemm::GemmKernels;
 use crate::isa::{self, Isa};
 use crate::level::{Level, Scalar};
 use crate::loss::{CrossEntropy, SquaredError};
+use crate::norm::{
+    BatchNorm, BatchNormBackward, BatchNormPredict, LayerNorm, LayerNormBackward,
+    LayerNormParameters,
+};
 use crate::reduce::{ColumnSums, Max, Sum, SumSquares};
 use crate::softmax::Softmax;
 use crate::update::{AdamUpdate, MomentumUpdate, RmspropUpdate, SgdUpdate};
@@ -51,6 +55,12 @@ pub(crate) struct VectorTable {
     pub(crate) momentum: fn(MomentumUpdate<'_>),
     pub(crate) adam: fn(AdamUpdate<'_>),
     pub(crate) rmsprop: fn(RmspropUpdate<'_>),
+    pub(crate) layer_norm: fn(LayerNorm<'_>),
+    pub(crate) layer_norm_backward: fn(LayerNormBackward<'_>),
+    pub(crate) layer_norm_parameters: fn(LayerNormParameters<'_>),
+    pub(crate) batch_norm: fn(BatchNorm<'_>),
+    pub(crate) batch_norm_predict: fn(BatchNormPredict<'_>),
+    pub(crate) batch_norm_backward: fn(BatchNormBackward<'_>),
 }
 
 impl VectorTable {
@@ -80,6 +90,12 @@ impl VectorTable {
                 momentum: |kernel| run::<L, _>(kernel),
                 adam: |kernel| run::<L, _>(kernel),
                 rmsprop: |kernel| run::<L, _>(kernel),
+                layer_norm: |kernel| run::<L, _>(kernel),
+                layer_norm_backward: |kernel| run::<L, _>(kernel),
+                layer_norm_parameters: |kernel| run::<L, _>(kernel),
+                batch_norm: |kernel| run::<L, _>(kernel),
+                batch_norm_predict: |kernel| run::<L, _>(kernel),
+                batch_norm_backward: |kernel| run::<L, _>(kernel),
             }
         }
     }

@@ -457,6 +457,18 @@ impl<'a, T> MatMut<'a, T> {
             ..self
         }
     }
+
+    /// The first `row` rows, and those behind them.
+    ///
+    /// # Panics
+    /// If there are not so many rows.
+    #[track_caller]
+    pub fn split_at_row(self, row: usize) -> (Self, Self) {
+        let (rows, cols) = (self.rows, 0..self.cols);
+        let first = Self { ..self };
+        // The two have no element in common, and no two (i, j) of this view share a place.
+        (first.part(0..row, cols.clone()), self.part(row..rows, cols))
+    }
 }
 
 /// A row length as a stride.

@@ -13,6 +13,7 @@ pub mod layout;
 pub mod loss;
 pub mod matrix;
 pub mod network;
+pub mod norm;
 pub mod optimizer;
 pub mod shapes;
 pub mod tolerance;
