@@ -17,6 +17,7 @@ use crate::error::{KernelError, Range};
 ///
 /// At the kink of the ReLU family the derivative is that of the left side, as in PyTorch.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub enum Activation {
     /// `y = x`

@@ -13,6 +13,7 @@ use crate::math::at_least;
 
 /// Hyperparameters of [`crate::Kernels::sgd_update`].
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct SgdRule {
     /// Step size: finite, at least 0.
     pub learning_rate: f32,
@@ -35,6 +36,7 @@ impl SgdRule {
 
 /// Hyperparameters of [`crate::Kernels::adam_update`].
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct AdamRule {
     /// Step size: finite, at least 0.
     pub learning_rate: f32,
@@ -76,6 +78,7 @@ impl AdamRule {
 
 /// Hyperparameters of [`crate::Kernels::rmsprop_update`].
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct RmspropRule {
     /// Step size: finite, at least 0.
     pub learning_rate: f32,

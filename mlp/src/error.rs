@@ -4,6 +4,7 @@ use kernels::KernelError;
 
 use crate::data::DataError;
 use crate::loss::Loss;
+use crate::save::ModelFileError;
 
 /// Why a network could not be built, trained or asked.
 ///
@@ -102,6 +103,9 @@ pub enum MlpError {
     /// The data cannot be trained on.
     #[error(transparent)]
     Data(#[from] DataError),
+    /// The file of a model could not be written or read.
+    #[error(transparent)]
+    ModelFile(#[from] ModelFileError),
     /// The kernels refused; when the environment asks for an instruction set that is not there.
     #[error(transparent)]
     Kernel(#[from] KernelError),

@@ -18,11 +18,12 @@
 
 use kernels::Activation;
 use rand_distr::{Distribution, StandardNormal, StandardUniform};
+use serde::{Deserialize, Serialize};
 
 use crate::rng::{self, Purpose};
 
 /// How the weights of a layer are drawn before training; biases start at zero.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Init {
     /// Normal with variance `2 / (fan_in + fan_out)`.

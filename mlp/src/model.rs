@@ -78,9 +78,13 @@ impl Mlp {
     }
 
     pub(crate) fn from_builder(builder: MlpBuilder) -> Result<Self, MlpError> {
-        let network = Network::build(builder)?;
+        Ok(Self::from_network(Network::build(builder)?))
+    }
+
+    /// A network that has not been trained.
+    pub(crate) fn from_network(network: Network) -> Self {
         let progress = Progress::new(network.parameter_count());
-        Ok(Self { network, progress })
+        Self { network, progress }
     }
 
     /// Mean loss over `data`, and the share of samples whose class was found.

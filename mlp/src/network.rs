@@ -1,13 +1,13 @@
 //! A network ready to run: its graph, its parameters, and the kernels for this CPU.
 
-use kernels::{Kernels, MatRef};
+use kernels::{Isa, Kernels, MatRef};
 
 use crate::builder::MlpBuilder;
 use crate::error::MlpError;
 use crate::graph::Graph;
 use crate::init::{Fan, Init};
 use crate::layers::{self, linear::Linear};
-use crate::params::{Buffer, Initial, zeros};
+use crate::params::{Buffer, Initial, Layout, zeros};
 use crate::spec::Spec;
 
 /// What a description becomes when it is built.
@@ -26,6 +26,17 @@ impl Network {
     /// Checks a description and draws the first weights.
     pub(crate) fn build(builder: MlpBuilder) -> Result<Self, MlpError> {
         let (spec, isa) = builder.into_spec();
+        Self::of(spec, isa)
+    }
+
+    /// Names and shapes of the parameters of a description, after a look whether it is a network.
+    pub(crate) fn layout(spec: &Spec) -> Result<Layout, MlpError> {
+        let (graph, _) = layers::build(spec)?;
+        Ok(graph.parameters().clone())
+    }
+
+    /// Checks a description and draws the first weights.
+    pub(crate) fn of(spec: Spec, isa: Option<Isa>) -> Result<Self, MlpError> {
         let (graph, dense) = layers::build(&spec)?;
         let kernels = match isa {
             Some(isa) => Kernels::for_isa(isa)?,

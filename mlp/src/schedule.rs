@@ -20,6 +20,8 @@
 
 use std::f64::consts::PI;
 
+use serde::{Deserialize, Serialize};
+
 use crate::error::MlpError;
 
 /// Where the one-cycle schedule begins, where it ends, and the share of it that goes up.
@@ -287,8 +289,10 @@ impl ReduceOnPlateau {
 }
 
 /// What [`ReduceOnPlateau`] remembers.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Plateau {
+    /// Infinite before the first epoch, which no number in JSON is: kept as its bits.
+    #[serde(with = "bits")]
     best: f32,
     worse_epochs: u64,
     cooling: u64,
@@ -307,7 +311,26 @@ impl Default for Plateau {
     }
 }
 
+/// A float as the integer that its bits are.
+mod bits {
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(x: &f32, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u32(x.to_bits())
+    }
+
+    pub(super) fn deserialize<'d, D: Deserializer<'d>>(from: D) -> Result<f32, D::Error> {
+        u32::deserialize(from).map(f32::from_bits)
+    }
+}
+
 impl Plateau {
+    /// Whether training can bring it about, and go on from it, having counted no further than `most`.
+    pub(crate) fn is_sound(&self, most: u64) -> bool {
+        let counted = self.worse_epochs.max(self.cooling) <= most;
+        counted && !self.best.is_nan() && (0.0..=1.0).contains(&self.factor)
+    }
+
     /// Takes note of the loss of an epoch.
     pub(crate) fn see(&mut self, settings: &ReduceOnPlateau, loss: f32) {
         if loss < self.best * (1.0 - settings.threshold) {

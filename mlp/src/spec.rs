@@ -3,6 +3,7 @@
 use std::hint::black_box;
 
 use kernels::Activation;
+use serde::{Deserialize, Serialize};
 
 use crate::error::MlpError;
 use crate::init::Init;
@@ -11,7 +12,7 @@ use crate::loss::Loss;
 /// One layer, as the user asked for it; a layer may be made of layers.
 ///
 /// Shapes are those of one sample: x has `fan_in` values, y as many as the layer says.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum LayerSpec {
     /// `y = x W^T + b` with `W: width x fan_in`.
@@ -50,7 +51,7 @@ pub enum LayerSpec {
 }
 
 /// The way around a block.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Shortcut {
     /// The value itself; its width has to be that of the sum.
@@ -60,7 +61,7 @@ pub enum Shortcut {
 }
 
 /// A network as plain data: everything that decides its shape and its first weights.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Spec {
     /// Number of features of a sample.

@@ -3,6 +3,7 @@
 mod decay;
 mod rates;
 mod refusals;
+mod save;
 
 use std::ops::ControlFlow;
 

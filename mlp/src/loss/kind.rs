@@ -2,8 +2,10 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 /// What training makes small; see [`loss`](crate::Loss#variants) for the formulas.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Loss {
     /// `L = -1/B sum_i sum_j t_ij log softmax(z_i)_j` over the B rows of a batch.

@@ -13,6 +13,7 @@
 //! regularization", algorithm 2.
 
 use kernels::{AdamRule, KernelError, Kernels, MatMut, Update};
+use serde::{Deserialize, Serialize};
 
 use super::{Chunk, MAX_SLOTS, check_not_negative, check_positive, check_share};
 use crate::error::MlpError;
@@ -23,7 +24,7 @@ use crate::error::MlpError;
 /// use mlp::Adam;
 /// let optimizer = Adam::new(1e-3);
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[must_use]
 pub struct Adam {
     rule: AdamRule,

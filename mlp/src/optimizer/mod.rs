@@ -12,6 +12,7 @@ use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
 use kernels::{KernelError, Kernels, MatMut, Team, Update};
+use serde::{Deserialize, Serialize};
 
 pub use adam::{Adam, AdamW};
 pub use groups::ParamGroup;
@@ -38,7 +39,7 @@ pub(crate) fn chunk_len(len: usize) -> usize {
 }
 
 /// A rule for the update of parameters, with its settings.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Optimizer {
     /// Stochastic gradient descent.
@@ -194,6 +195,21 @@ impl State {
             slots: optimizer.slots().map(slot),
             step: 0,
         }
+    }
+
+    /// The rule, with its settings.
+    pub(crate) fn optimizer(&self) -> Optimizer {
+        self.optimizer
+    }
+
+    /// What is kept for the parameters; empty where nothing is.
+    pub(crate) fn slots(&self) -> &[Buffer] {
+        &self.slots
+    }
+
+    /// What is kept for the parameters, to be set; empty where nothing is.
+    pub(crate) fn slots_mut(&mut self) -> &mut [Buffer] {
+        &mut self.slots
     }
 
     /// Goes on with other settings; from the start, if they are those of another kind of optimiser.

@@ -13,6 +13,7 @@
 //! A. Graves, 2013, "Generating sequences with recurrent neural networks", equations 38 to 42.
 
 use kernels::{KernelError, Kernels, MatMut, RmspropRule, Update};
+use serde::{Deserialize, Serialize};
 
 use super::{Chunk, MAX_SLOTS, check_not_negative, check_positive, check_share};
 use crate::error::MlpError;
@@ -23,7 +24,7 @@ use crate::error::MlpError;
 /// use mlp::Rmsprop;
 /// let optimizer = Rmsprop::new(1e-2).alpha(0.9).momentum(0.9).centered();
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[must_use]
 pub struct Rmsprop {
     rule: RmspropRule,

@@ -11,6 +11,7 @@
 //! initialization and momentum in deep learning"; there the learning rate is part of `v`.
 
 use kernels::{KernelError, Kernels, MatMut, SgdRule, Update};
+use serde::{Deserialize, Serialize};
 
 use super::{Chunk, MAX_SLOTS, check_not_negative, check_share};
 use crate::error::MlpError;
@@ -22,7 +23,7 @@ use crate::error::MlpError;
 /// use mlp::Sgd;
 /// let optimizer = Sgd::new(0.1).momentum(0.9).nesterov();
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[must_use]
 pub struct Sgd {
     rule: SgdRule,
