@@ -100,6 +100,14 @@ pub enum MlpError {
         /// The norm.
         norm: f32,
     },
+    /// One of several networks could not be trained.
+    #[error("member {member}: {error}")]
+    Member {
+        /// Its number, counted from 0.
+        member: usize,
+        /// Why.
+        error: Box<MlpError>,
+    },
     /// The data cannot be trained on.
     #[error(transparent)]
     Data(#[from] DataError),

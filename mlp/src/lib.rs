@@ -23,6 +23,7 @@ mod builder;
 mod clip;
 mod config;
 mod data;
+mod ensemble;
 mod error;
 mod evaluate;
 mod graph;
@@ -55,6 +56,7 @@ pub use config::{EarlyStopping, TrainConfig};
 pub use data::{BatchBuffer, Batches, Data, DataError, Dataset, Fold, Scaler};
 #[cfg(feature = "files")]
 pub use data::{Column, CsvReader, FileError};
+pub use ensemble::Ensemble;
 pub use error::MlpError;
 pub use init::{Fan, Init};
 pub use loss::Loss;

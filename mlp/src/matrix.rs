@@ -46,6 +46,11 @@ impl Matrix {
     }
 
     /// All elements, row after row.
+    pub(crate) fn as_mut_slice(&mut self) -> &mut [f32] {
+        &mut self.data
+    }
+
+    /// All elements, row after row.
     pub fn into_vec(self) -> Vec<f32> {
         self.data
     }

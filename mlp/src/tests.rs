@@ -1,6 +1,7 @@
 //! The whole of it on small problems; comparisons with a reference are elsewhere.
 
 mod decay;
+mod ensemble;
 mod rates;
 mod refusals;
 mod save;

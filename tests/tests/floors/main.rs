@@ -119,6 +119,7 @@ const MLP: &[(&str, u8)] = &[
     ("run", 4),
     ("run/memory", 4),
     ("config", 5),
+    ("ensemble", 5),
     ("evaluate", 5),
     ("model", 5),
     ("save", 5),
