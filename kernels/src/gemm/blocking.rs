@@ -57,6 +57,23 @@ impl Split {
     }
 }
 
+/// How the operands of a product lie in memory, as far as it matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Order {
+    /// The columns of A are contiguous, as in a weight gradient.
+    pub(super) a_by_columns: bool,
+    /// The rows of B are contiguous, as the micro-kernel reads them.
+    pub(super) b_by_rows: bool,
+}
+
+impl Order {
+    /// Both operands by rows.
+    pub(super) const ROWS: Self = Self {
+        a_by_columns: false,
+        b_by_rows: true,
+    };
+}
+
 /// How one product is computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Blocking {
@@ -120,11 +137,30 @@ const KC_DIRECT: usize = 1024;
 /// Multiply-adds from which packing A pays for itself: at 128 x 512 x 512 it costs 4 %, at 512 cubed
 /// it brings as much.
 const PACK_A_WORK: usize = 1 << 26;
+/// Row panels from which B is packed: as often is each of its panels read.
+const PACK_B_PANELS: usize = 8;
 /// Elements from which B is packed for few rows too: it comes from memory, where long runs of a few
 /// rows, as packing reads them, are faster than the short ones of a column panel.
 const FAR_LEN: usize = 1 << 23;
 /// Rows from which that pays for the copy: 8 to 24 rows by 3000 x 3000 gained 20 to 40 %.
 const FAR_ROWS: usize = 8;
+/// Bytes of the registers with which operands are packed late: high and wide tiles, as 32 registers of a
+/// whole cache line allow, read each element rarely.
+const LATE_BYTES: usize = 64;
+/// With narrower registers: multiply-adds from which B is packed, with row panels enough. Each of 64, 128
+/// and 256 rows gained from there on (1.1 to 1.4 times at 256 x 256 x 128), an A stored by columns from
+/// half of that.
+const EARLY_B_WORK: usize = 1 << 21;
+/// And from which depth A is packed though B is not, if enough of B comes by: a panel of six rows is
+/// then longer than the lines that a first-level cache has left in the sets of its stride.
+const EARLY_A_DEPTH: usize = 512;
+const EARLY_A_LEN: usize = 1 << 16;
+/// And from how many columns A is packed beside B: if it is stored by columns, each step of the depth
+/// being another line of which a tile uses six elements; or if its rows are far apart.
+const EARLY_A_COLS: usize = 256;
+const EARLY_A_ROWS: usize = 128;
+const FAR_DEPTH: usize = 1024;
+
 /// Accumulators needed to keep the FMA units busy: latency 4 on 2 ports, with some slack.
 const BUSY: usize = 10;
 
@@ -140,26 +176,26 @@ pub(super) struct Tiling {
 }
 
 impl Blocking {
-    /// The blocking of an `m x k` by `k x n` product; `b_unit`: the columns of B are contiguous.
+    /// The blocking of an `m x k` by `k x n` product.
     pub(super) fn choose<T: Element>(
         kit: &Kit<T>,
         (m, n, k): (usize, usize, usize),
-        b_unit: bool,
+        order: Order,
     ) -> Self {
         let (width, height) = tile_size(kit, m, n.div_ceil(kit.lanes));
-        let row_panels = Split::new(m, height).parts();
-        let b_len = n.saturating_mul(k);
-        let pack_b = !b_unit
-            || (row_panels >= 8 && b_len >= 64 * 1024)
-            || (m >= FAR_ROWS && b_len >= FAR_LEN);
-        let work = m.saturating_mul(n).saturating_mul(k);
+        let panels = Split::new(m, height).parts();
+        let (pack_a, pack_b) = if packs_late(kit) {
+            packed_late((m, n, k), panels, order)
+        } else {
+            packed_early((m, n, k), panels, order)
+        };
         let tiling = Tiling {
             width,
             height,
-            pack_a: pack_b && n > 128 && work > PACK_A_WORK,
+            pack_a,
             pack_b,
         };
-        Self::of(kit, (m, n, k), tiling)
+        Self::of(kit, (m, n, k), tiling, order)
     }
 
     /// The blocking of an `m x k` by `k x n` product with the given tiles.
@@ -167,6 +203,7 @@ impl Blocking {
         kit: &Kit<T>,
         (m, n, k): (usize, usize, usize),
         tiling: Tiling,
+        order: Order,
     ) -> Self {
         let Tiling {
             width,
@@ -178,7 +215,9 @@ impl Blocking {
             Split::new(m, height),
             Split::new(n.div_ceil(kit.lanes), width),
         );
-        let kc = if pack_a || pack_b { KC } else { KC_DIRECT };
+        // Of an A stored by columns a tile reads a line in each step, which the next tile reads again.
+        let short = pack_a || pack_b || (order.a_by_columns && !packs_late(kit));
+        let kc = if short { KC } else { KC_DIRECT };
         Self {
             rows,
             cols,
@@ -281,6 +320,47 @@ pub(super) fn packed_bound((m, n, k): (usize, usize, usize)) -> usize {
     packed + m.min(LANES) * cols(n) + 4 * LANES
 }
 
+/// Rows that a tile has at least which several others surround: with fewer, loads of B hold up the
+/// multiply-adds. 4 x 24 on AVX2 took 1.5 times as long as 6 x 16.
+const HIGH: usize = 6;
+
+/// Whether operands are packed late.
+fn packs_late<T>(kit: &Kit<T>) -> bool {
+    kit.lanes * size_of::<T>() >= LATE_BYTES
+}
+
+/// Whether A and B are packed, with registers of a cache line; A has so many row panels.
+fn packed_late((m, n, k): (usize, usize, usize), panels: usize, order: Order) -> (bool, bool) {
+    let b_len = n.saturating_mul(k);
+    let pack_b = !order.b_by_rows
+        || (panels >= PACK_B_PANELS && b_len >= 64 * 1024)
+        || (m >= FAR_ROWS && b_len >= FAR_LEN);
+    let work = m.saturating_mul(b_len);
+    (pack_b && n > 128 && work > PACK_A_WORK, pack_b)
+}
+
+/// Whether A and B are packed, with narrower registers.
+fn packed_early((m, n, k): (usize, usize, usize), panels: usize, order: Order) -> (bool, bool) {
+    let b_len = n.saturating_mul(k);
+    let work = m.saturating_mul(b_len);
+    let enough = if order.a_by_columns {
+        EARLY_B_WORK / 2
+    } else {
+        EARLY_B_WORK
+    };
+    // Up to two registers of columns are a panel as they are.
+    let pack_b = !order.b_by_rows
+        || (panels >= PACK_B_PANELS && n >= 32 && work >= enough)
+        || (m >= FAR_ROWS && b_len >= FAR_LEN);
+    let pack_a = if pack_b {
+        let far = order.a_by_columns && m >= EARLY_A_ROWS || k >= FAR_DEPTH;
+        n > 128 && work > PACK_A_WORK || n >= EARLY_A_COLS && far
+    } else {
+        m >= FAR_ROWS && k >= EARLY_A_DEPTH && b_len >= EARLY_A_LEN
+    };
+    (pack_a, pack_b)
+}
+
 /// Width (in registers) and height of the micro-tile for C of `m` rows and `registers` across.
 ///
 /// The count of multiply-adds is the same for all; what differs is how often a register of A or B
@@ -301,6 +381,7 @@ fn tile_size<T>(kit: &Kit<T>, m: usize, registers: usize) -> (usize, usize) {
     };
     (1..=kit.families.len())
         .map(|nv| (nv, kit.families[nv - 1].len()))
+        .filter(|&(_, mr)| mr >= HIGH)
         .min_by_key(|&(nv, mr)| cost(nv, mr))
         .unwrap_or((1, 1))
 }
@@ -322,8 +403,14 @@ mod tests {
             let kit = &GemmKernels::of(isa).f32;
             for (m, n) in sizes.into_iter().flat_map(|m| sizes.map(|n| (m, n))) {
                 for k in [1, 50, 385, 700] {
-                    for b_unit in [false, true] {
-                        let blocking = Blocking::choose(kit, (m, n, k), b_unit);
+                    for (a_by_columns, b_by_rows) in
+                        [(false, false), (false, true), (true, false), (true, true)]
+                    {
+                        let order = Order {
+                            a_by_columns,
+                            b_by_rows,
+                        };
+                        let blocking = Blocking::choose(kit, (m, n, k), order);
                         let packed = blocking.packed_a(kit.lanes).next_multiple_of(LINE)
                             + blocking.packed_b(kit.lanes);
                         for shape in [(m, n, k), (n, m, k)] {

@@ -8,7 +8,7 @@ use std::fmt;
 
 use aligned_vec::{AVec, ConstAlign};
 
-use super::blocking::{Blocking, Split};
+use super::blocking::{Blocking, Order, Split};
 use super::panels::{Cut, Operand, Packed, pack, pack_within};
 use super::tables::Kit;
 use crate::dispatch::Kernels;
@@ -123,14 +123,21 @@ impl Kernels {
     pub fn pack_a(&self, a: MatRef<'_>, n_hint: usize) -> PackedA {
         let kit = &self.gemm.f32;
         let shape = (a.rows().max(1), n_hint.max(1), a.cols());
-        let blocking = Blocking::choose(kit, shape, true);
+        let blocking = Blocking::choose(kit, shape, Order::ROWS);
         let cut = Cut {
             split: Split::new(a.rows(), blocking.rows.longest()),
             unit: 1,
             len: a.rows(),
         };
         PackedA {
-            panels: Panels::new(self.isa(), kit, cut, blocking.cols.longest(), a.t()),
+            panels: Panels::new(
+                self.isa(),
+                kit,
+                cut,
+                blocking.cols.longest(),
+                a.t(),
+                is_by_columns(a),
+            ),
         }
     }
 
@@ -145,14 +152,14 @@ impl Kernels {
         let kit = &self.gemm.f32;
         let (k, n) = (b.rows(), b.cols());
         let shape = (m_hint.max(1), n.max(1), k);
-        let split = Blocking::choose(kit, shape, is_unit(b)).cols;
+        let split = Blocking::choose(kit, shape, Order::ROWS).cols;
         let cut = Cut {
             split,
             unit: kit.lanes,
             len: n,
         };
         PackedB {
-            panels: Panels::new(self.isa(), kit, cut, split.longest(), b),
+            panels: Panels::new(self.isa(), kit, cut, split.longest(), b, is_unit(b)),
         }
     }
 }
@@ -164,7 +171,7 @@ impl PackedA {
     /// [`KernelError::Shape`] if the shape is another; the old content is then kept.
     pub fn refresh(&mut self, a: MatRef<'_>, team: &Team) -> Result<(), KernelError> {
         check_refresh("A", (self.rows(), self.cols()), a)?;
-        self.panels.fill(a.t(), team);
+        self.panels.fill(a.t(), is_by_columns(a), team);
         Ok(())
     }
 
@@ -200,7 +207,7 @@ impl PackedB {
     /// [`KernelError::Shape`] if the shape is another; the old content is then kept.
     pub fn refresh(&mut self, b: MatRef<'_>, team: &Team) -> Result<(), KernelError> {
         check_refresh("B", (self.rows(), self.cols()), b)?;
-        self.panels.fill(b, team);
+        self.panels.fill(b, is_unit(b), team);
         Ok(())
     }
 
@@ -273,7 +280,14 @@ impl Destination {
 
 impl Panels {
     /// Packs a matrix whose columns `cut` divides, for micro-tiles of `width` registers.
-    fn new(isa: Isa, kit: &'static Kit<f32>, cut: Cut, width: usize, from: MatRef<'_>) -> Self {
+    fn new(
+        isa: Isa,
+        kit: &'static Kit<f32>,
+        cut: Cut,
+        width: usize,
+        from: MatRef<'_>,
+        unit: bool,
+    ) -> Self {
         let k = from.rows();
         let len = cut.len.next_multiple_of(cut.unit) * k + kit.lanes;
         let mut panels = Self {
@@ -282,17 +296,17 @@ impl Panels {
             k,
             cut,
             width,
-            unit: true,
+            unit,
             data: AVec::from_iter(ALIGN, std::iter::repeat_n(0.0, len)),
         };
-        panels.fill(from, &Team::solo());
+        panels.fill(from, unit, &Team::solo());
         panels
     }
 
     /// Packs a matrix of the shape that [`Self::new`] was given.
-    fn fill(&mut self, from: MatRef<'_>, team: &Team) {
+    fn fill(&mut self, from: MatRef<'_>, unit: bool, team: &Team) {
         let (kit, cut, k) = (self.kit, self.cut, self.k);
-        self.unit = is_unit(from);
+        self.unit = unit;
         let len = k * cut.len;
         if len == 0 {
             return;
@@ -358,6 +372,11 @@ pub(super) fn is_unit<T>(b: MatRef<'_, T>) -> bool {
     b.col_stride() == 1 || b.cols() == 1
 }
 
+/// Whether the rows of A are not contiguous but its columns are, which does so too.
+pub(super) fn is_by_columns<T>(a: MatRef<'_, T>) -> bool {
+    a.col_stride() != 1 && is_unit(a.t())
+}
+
 /// What a product sees of a packed operand.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Prepacked<'a, T> {
@@ -366,8 +385,7 @@ pub(super) struct Prepacked<'a, T> {
     pub(super) k: usize,
     /// Of the micro-tiles that it was cut for, in registers.
     pub(super) width: usize,
-    /// Whether the columns (of an A: the rows) were contiguous before, which decides how a product is
-    /// blocked.
+    /// [`is_unit`] of the B, or [`is_by_columns`] of the A that was packed.
     pub(super) unit: bool,
 }
 

@@ -2,10 +2,10 @@
 
 use std::ops::Range;
 
-use super::blocking::{Blocking, Split};
+use super::blocking::{Blocking, Order, Split};
 use super::macrokernel::{Block, Finish};
 use super::panels::{Cut, Operand, pack};
-use super::prepack::{Prepacked, is_unit};
+use super::prepack::{Prepacked, is_by_columns, is_unit};
 use super::tables::Kit;
 use super::vector::Element;
 use crate::view::{MatMut, MatRef};
@@ -137,26 +137,35 @@ impl<'a, T: Element> Product<'a, T> {
     /// The best way for this C.
     pub(super) fn way(&self, out: &Output<T>, k: usize, finish: &impl Finish<T>) -> Way<'a, T> {
         let (m, n) = (out.rows, out.cols);
-        let mut blocking = match self.b {
-            Factor::Packed(packed) => {
-                let blocking = Blocking::choose(self.kit, (m, n, k), packed.unit);
-                blocking.with_columns(self.kit, m, packed.cut.split)
-            }
-            Factor::View(b) => {
-                if (n == 1 || m <= DOT_ROWS.min(k / DOT_DEPTH))
-                    && let Some(way) = self.dots(out, k)
-                {
-                    return way;
-                }
-                Blocking::choose(self.kit, (m, n, k), is_unit(b))
-            }
-        };
+        if (n == 1 || m <= DOT_ROWS.min(k / DOT_DEPTH))
+            && let Some(way) = self.dots(out, k)
+        {
+            return way;
+        }
+        let mut blocking = Blocking::choose(self.kit, (m, n, k), self.order());
+        if let Factor::Packed(packed) = self.b {
+            blocking = blocking.with_columns(self.kit, m, packed.cut.split);
+        }
         if let Factor::Packed(packed) = self.a {
             let keep_cols = matches!(self.b, Factor::Packed(_));
             let (rows, width) = (packed.cut.split, packed.width);
             blocking = blocking.with_rows(self.kit, n, rows, width, keep_cols);
         }
         self.tiles_of(blocking, finish)
+    }
+
+    /// How the operands lie in memory, or lay before they were packed.
+    pub(super) fn order(&self) -> Order {
+        Order {
+            a_by_columns: match self.a {
+                Factor::View(a) => is_by_columns(a),
+                Factor::Packed(packed) => packed.unit,
+            },
+            b_by_rows: match self.b {
+                Factor::View(b) => is_unit(b),
+                Factor::Packed(packed) => packed.unit,
+            },
+        }
     }
 
     /// By dot products, if the operands and C lie in memory as these need it.

@@ -58,7 +58,8 @@ impl Variant {
                     pack_a,
                     pack_b,
                 };
-                let blocking = Blocking::of(product.kit, (out.rows, out.cols, k), tiling);
+                let shape = (out.rows, out.cols, k);
+                let blocking = Blocking::of(product.kit, shape, tiling, product.order());
                 Some(product.tiles_of(blocking, finish))
             }
         }
