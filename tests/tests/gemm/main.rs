@@ -9,6 +9,7 @@ mod double;
 mod epilogues;
 mod errors;
 mod laws;
+mod neighbours;
 mod prepacked;
 mod sizes;
 mod specials;

@@ -69,7 +69,8 @@ fn a_stride_that_is_never_taken_may_be_anything() {
 fn powers_of_two_between_rows() {
     // Such rows share a few sets of a cache, so a driver may take another path for them.
     let mut cases = Vec::new();
-    for shape in [[9, 31, 40], [40, 70, 150]] {
+    // The last has both operands packed, in several blocks of the depth.
+    for shape in [[9, 31, 40], [40, 70, 150], [64, 64, 1100], [260, 300, 900]] {
         for ld in [1024, 4096] {
             let (rows, cols) = (Storage::RowsLd(ld), Storage::ColsLd(ld));
             let plain = Storage::Rows { pad: 0 };
