@@ -1,10 +1,12 @@
 //! Other libraries that multiply matrices, each behind its own safe interface.
 //!
-//! A library whose only doors are unsafe functions is not here (the crate `gemm`), except through
-//! one that wraps it: matrixmultiply through ndarray.
+//! A library whose only doors are unsafe functions is here through one that wraps it: matrixmultiply
+//! through ndarray, gemm through a crate that does nothing else (`bench-harness/peers/gemm`).
 
 #[cfg(feature = "peers")]
 mod faer;
+#[cfg(feature = "peers")]
+mod gemm;
 #[cfg(feature = "peers")]
 mod gemmkit;
 mod matrixmultiply;
@@ -29,6 +31,8 @@ pub(crate) fn all(threads: usize) -> Vec<Box<dyn Multiply>> {
     let _ = threads;
     vec![
         Box::new(matrixmultiply::MatrixMultiply),
+        #[cfg(feature = "peers")]
+        Box::new(gemm::GemmCrate { threads }),
         #[cfg(feature = "peers")]
         Box::new(gemmkit::GemmKit { threads }),
         #[cfg(feature = "peers")]

@@ -1,10 +1,11 @@
 //! What fusing saves: `y = act(x W^T + b)` in one call, against a product, then the bias, then the
-//! activation, each over all of `y`. On one thread.
+//! activation, each over all of `y`; and what each epilogue costs over the product alone. On one thread.
 
 use anyhow::ensure;
 use kernels::{Activation, Epilogue, Gemm, KernelError, Kernels, MatMut, MatRef, Team, Workspace};
 use serde::Serialize;
 
+use super::epilogues;
 use crate::args::{ActivationName, CommonArgs};
 use crate::operands::uniform;
 use crate::timing::Call;
@@ -149,7 +150,7 @@ pub(crate) fn run(args: &CommonArgs) -> anyhow::Result<()> {
             run_case(args, kernels, case)?;
         }
     }
-    Ok(())
+    epilogues::run(args, kernels)
 }
 
 fn run_case(args: &CommonArgs, kernels: &'static Kernels, case: Case) -> anyhow::Result<()> {

@@ -18,7 +18,7 @@ use crate::{cost, machine, stats};
 use super::standings::{Standings, fastest};
 
 /// (m, n, k) of forward passes, the products that training spends its time on.
-const TRAINING: [(usize, usize, usize); 8] = [
+pub(super) const TRAINING: [(usize, usize, usize); 8] = [
     (32, 128, 784),
     (64, 256, 784),
     (128, 512, 784),
@@ -29,7 +29,7 @@ const TRAINING: [(usize, usize, usize); 8] = [
     (4096, 64, 64),
 ];
 
-const SQUARES: [usize; 8] = [8, 16, 32, 64, 128, 256, 512, 1024];
+pub(super) const SQUARES: [usize; 8] = [8, 16, 32, 64, 128, 256, 512, 1024];
 
 /// The arguments of one case, as given.
 #[derive(Clone, Copy, Debug, Serialize)]
@@ -127,7 +127,7 @@ pub(super) fn view(
 
 /// Ours, within a team of its own for each sample: between samples no helper spins on a core that a
 /// peer wants.
-struct Ours<'a> {
+pub(super) struct Ours<'a> {
     kernels: &'static Kernels,
     operands: &'a Operands,
     threads: usize,
@@ -138,7 +138,7 @@ struct Ours<'a> {
 }
 
 impl<'a> Ours<'a> {
-    fn new(
+    pub(super) fn new(
         kernels: &'static Kernels,
         operands: &'a Operands,
         threads: usize,
@@ -170,7 +170,7 @@ impl<'a> Ours<'a> {
     }
 
     /// Holds one product against f64.
-    fn check(&mut self) -> anyhow::Result<()> {
+    pub(super) fn check(&mut self) -> anyhow::Result<()> {
         with_team(self.threads, |team| self.multiply(team))?;
         let checked = self.operands.check(&self.c);
         checked.map_err(anyhow::Error::msg).context(OURS)

@@ -1,5 +1,5 @@
 //! Whether more threads are ever slower: steps of training on one thread and on more, over widths and
-//! batches from far too small to divide to large.
+//! batches from far too small to divide to large, and the products that they are made of.
 
 use anyhow::ensure;
 use kernels::{Team, with_team};
@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::args::{ActivationName, CommonArgs, Layers, NetworkArgs, OptimizerName};
 use crate::network::Batch;
 use crate::stats::verdict::Verdict;
-use crate::suites::train;
+use crate::suites::{shared, train};
 use crate::versus::Versus;
 
 const WIDTHS: [usize; 6] = [16, 32, 64, 128, 256, 512];
@@ -50,7 +50,15 @@ pub(crate) fn run(args: &CommonArgs) -> anyhow::Result<()> {
         }
     }
     if !args.common.json {
-        println!("{threads} threads: faster in {faster}, slower in {slower} of {all} cases");
+        println!("{threads} threads: faster in {faster}, slower in {slower} of {all} networks");
+    }
+    let products = shared::run(args, args.common.kernels()?, threads)?;
+    if !args.common.json {
+        println!(
+            "{threads} threads: faster in {}, slower in {} of {} products",
+            products.faster, products.slower, products.cases
+        );
+        println!("{}", products.gain());
     }
     Ok(())
 }
