@@ -9,7 +9,9 @@ use std::sync::OnceLock;
 
 use pulp::{Simd, WithSimd};
 
-use crate::elementwise::{ActivationBackward, ActivationForward, Add, Axpy, ExpForward, Scale};
+use crate::elementwise::{
+    ActivationBackward, ActivationForward, Add, Axpy, ErfForward, ExpForward, Scale,
+};
 use crate::error::KernelError;
 use crate::gemm::GemmKernels;
 use crate::isa::{self, Isa};
@@ -38,6 +40,7 @@ unsafe fn run<L: Level, K: WithSimd>(kernel: K) -> K::Output {
 /// The entries are safe to call because the table stands for a promise: who makes one lets it be
 /// reached only where the CPU has the instruction set.
 pub(crate) struct VectorTable {
+    pub(crate) erf: fn(ErfForward<'_>),
     pub(crate) exp: fn(ExpForward<'_>),
     pub(crate) activation_forward: fn(ActivationForward<'_>),
     pub(crate) activation_backward: fn(ActivationBackward<'_>),
@@ -73,6 +76,7 @@ impl VectorTable {
         // the CPU has the instruction set.
         unsafe {
             Self {
+                erf: |kernel| run::<L, _>(kernel),
                 exp: |kernel| run::<L, _>(kernel),
                 activation_forward: |kernel| run::<L, _>(kernel),
                 activation_backward: |kernel| run::<L, _>(kernel),

@@ -6,8 +6,9 @@
 
 use pulp::{Simd, WithSimd};
 
-use crate::activation::Activation;
+use crate::activation::{Activation, PerActivation, specialise};
 use crate::math;
+use crate::math::smooth;
 
 /// `act(x)` on one register.
 #[inline(always)]
@@ -22,22 +23,34 @@ pub(crate) fn activate<S: Simd>(s: S, activation: Activation, x: S::f32s) -> S::
         }
         Activation::Sigmoid => math::sigmoid(s, x),
         Activation::Tanh => math::tanh(s, x),
+        Activation::Elu { alpha } => smooth::elu(s, alpha, x),
+        Activation::Softplus => smooth::softplus(s, x),
+        Activation::Gelu => smooth::gelu(s, x),
+        Activation::GeluTanh => smooth::gelu_tanh(s, x),
+        Activation::Silu => smooth::silu(s, x),
     }
 }
 
-/// `act'(x)` on one register, taken from the output `y = act(x)`.
+/// `act'(x)` on one register, from what [`Activation::derivative_from`] names.
 #[inline(always)]
-pub(crate) fn derivative<S: Simd>(s: S, activation: Activation, y: S::f32s) -> S::f32s {
+pub(crate) fn derivative<S: Simd>(s: S, activation: Activation, saved: S::f32s) -> S::f32s {
     let one = s.splat_f32s(1.0);
-    let positive = s.greater_than_f32s(y, s.splat_f32s(0.0));
+    let positive = s.greater_than_f32s(saved, s.splat_f32s(0.0));
     match activation {
         Activation::Identity => one,
         Activation::Relu => s.select_f32s(positive, one, s.splat_f32s(0.0)),
         Activation::LeakyRelu { negative_slope } => {
             s.select_f32s(positive, one, s.splat_f32s(negative_slope))
         }
-        Activation::Sigmoid => s.negate_mul_add_e_f32s(y, y, y),
-        Activation::Tanh => s.negate_mul_add_e_f32s(y, y, one),
+        Activation::Sigmoid => s.negate_mul_add_e_f32s(saved, saved, saved),
+        Activation::Tanh => s.negate_mul_add_e_f32s(saved, saved, one),
+        Activation::Elu { alpha } => {
+            s.select_f32s(positive, one, s.add_f32s(saved, s.splat_f32s(alpha)))
+        }
+        Activation::Softplus => smooth::softplus_derivative(s, saved),
+        Activation::Gelu => smooth::gelu_derivative(s, saved),
+        Activation::GeluTanh => smooth::gelu_tanh_derivative(s, saved),
+        Activation::Silu => smooth::silu_derivative(s, saved),
     }
 }
 
@@ -105,6 +118,16 @@ impl Unary for Exp {
 }
 
 #[derive(Clone, Copy)]
+struct Erf;
+
+impl Unary for Erf {
+    #[inline(always)]
+    fn on<S: Simd>(self, s: S, x: S::f32s) -> S::f32s {
+        smooth::erf(s, x)
+    }
+}
+
+#[derive(Clone, Copy)]
 struct Activate(Activation);
 
 impl Unary for Activate {
@@ -114,14 +137,14 @@ impl Unary for Activate {
     }
 }
 
-/// `(y, dy) -> dy * act'(x)`
+/// `(saved, dy) -> dy * act'(x)`
 #[derive(Clone, Copy)]
 struct Gradient(Activation);
 
 impl Binary for Gradient {
     #[inline(always)]
-    fn on<S: Simd>(self, s: S, y: S::f32s, dy: S::f32s) -> S::f32s {
-        s.mul_f32s(dy, derivative(s, self.0, y))
+    fn on<S: Simd>(self, s: S, saved: S::f32s, dy: S::f32s) -> S::f32s {
+        s.mul_f32s(dy, derivative(s, self.0, saved))
     }
 }
 
@@ -162,11 +185,43 @@ impl WithSimd for ExpForward<'_> {
     }
 }
 
+/// `y = erf(x)`
+pub(crate) struct ErfForward<'a> {
+    pub(crate) x: &'a [f32],
+    pub(crate) y: &'a mut [f32],
+}
+
+impl WithSimd for ErfForward<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, s: S) {
+        map(s, Erf, self.x, self.y);
+    }
+}
+
 /// `y = act(x)`
 pub(crate) struct ActivationForward<'a> {
     pub(crate) activation: Activation,
     pub(crate) x: &'a [f32],
     pub(crate) y: &'a mut [f32],
+}
+
+/// [`ActivationForward`] of an activation that is known.
+struct Forward<'a, S> {
+    s: S,
+    x: &'a [f32],
+    y: &'a mut [f32],
+}
+
+impl<S: Simd> PerActivation for Forward<'_, S> {
+    #[inline(always)]
+    fn run(self, activation: Activation) {
+        match activation {
+            Activation::Identity => self.y.copy_from_slice(self.x),
+            _ => map(self.s, Activate(activation), self.x, self.y),
+        }
+    }
 }
 
 impl WithSimd for ActivationForward<'_> {
@@ -175,25 +230,34 @@ impl WithSimd for ActivationForward<'_> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, s: S) {
         let Self { activation, x, y } = self;
-        // One loop per activation, each with its formula alone.
-        match activation {
-            Activation::Identity => y.copy_from_slice(x),
-            Activation::Relu => map(s, Activate(Activation::Relu), x, y),
-            Activation::LeakyRelu { negative_slope } => {
-                map(s, Activate(Activation::LeakyRelu { negative_slope }), x, y);
-            }
-            Activation::Sigmoid => map(s, Activate(Activation::Sigmoid), x, y),
-            Activation::Tanh => map(s, Activate(Activation::Tanh), x, y),
-        }
+        specialise(activation, Forward { s, x, y });
     }
 }
 
 /// `dx = dy * act'(x)`
 pub(crate) struct ActivationBackward<'a> {
     pub(crate) activation: Activation,
-    pub(crate) y: &'a [f32],
+    pub(crate) saved: &'a [f32],
     pub(crate) dy: &'a [f32],
     pub(crate) dx: &'a mut [f32],
+}
+
+/// [`ActivationBackward`] of an activation that is known.
+struct Backward<'a, S> {
+    s: S,
+    saved: &'a [f32],
+    dy: &'a [f32],
+    dx: &'a mut [f32],
+}
+
+impl<S: Simd> PerActivation for Backward<'_, S> {
+    #[inline(always)]
+    fn run(self, activation: Activation) {
+        match activation {
+            Activation::Identity => self.dx.copy_from_slice(self.dy),
+            _ => map_two(self.s, Gradient(activation), self.saved, self.dy, self.dx),
+        }
+    }
 }
 
 impl WithSimd for ActivationBackward<'_> {
@@ -203,21 +267,11 @@ impl WithSimd for ActivationBackward<'_> {
     fn with_simd<S: Simd>(self, s: S) {
         let Self {
             activation,
-            y,
+            saved,
             dy,
             dx,
         } = self;
-        // One loop per activation, each with its formula alone.
-        match activation {
-            Activation::Identity => dx.copy_from_slice(dy),
-            Activation::Relu => map_two(s, Gradient(Activation::Relu), y, dy, dx),
-            Activation::LeakyRelu { negative_slope } => {
-                let gradient = Gradient(Activation::LeakyRelu { negative_slope });
-                map_two(s, gradient, y, dy, dx);
-            }
-            Activation::Sigmoid => map_two(s, Gradient(Activation::Sigmoid), y, dy, dx),
-            Activation::Tanh => map_two(s, Gradient(Activation::Tanh), y, dy, dx),
-        }
+        specialise(activation, Backward { s, saved, dy, dx });
     }
 }
 

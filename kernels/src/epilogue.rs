@@ -23,11 +23,12 @@ pub enum Epilogue<'a> {
         /// Applied after the bias.
         activation: Activation,
     },
-    /// `c_ij = s * act'(y_ij)`: the data gradient of a layer.
+    /// `c_ij = s * act'(x_ij)`: the data gradient of a layer.
     Derivative {
         /// The activation whose derivative is taken.
         activation: Activation,
-        /// Its saved output, of the shape of C.
-        output: MatRef<'a>,
+        /// What was saved for it, input or output as [`Activation::derivative_from`] says; of the shape
+        /// of C.
+        saved: MatRef<'a>,
     },
 }

@@ -44,7 +44,7 @@ mod update;
 mod update_rule;
 mod view;
 
-pub use activation::Activation;
+pub use activation::{Activation, DerivativeFrom};
 pub use cpu::{Cache, Caches, CpuInfo};
 pub use dispatch::Kernels;
 pub use epilogue::Epilogue;

@@ -246,5 +246,6 @@ pub(crate) fn ln<S: Simd>(s: S, x: S::f32s) -> S::f32s {
     s.select_f32s(finite, y, x)
 }
 
+pub(crate) mod smooth;
 #[cfg(test)]
 mod tests;

@@ -3,7 +3,9 @@
 
 use crate::activation::Activation;
 use crate::dispatch::Kernels;
-use crate::elementwise::{ActivationBackward, ActivationForward, Add, Axpy, ExpForward, Scale};
+use crate::elementwise::{
+    ActivationBackward, ActivationForward, Add, Axpy, ErfForward, ExpForward, Scale,
+};
 use crate::error::KernelError;
 use crate::loss::{CrossEntropy, SquaredError, Targets};
 use crate::reduce::{ColumnSums, Max, Sum, SumSquares};
@@ -61,11 +63,22 @@ impl Kernels {
         Ok(())
     }
 
+    /// `y = erf(x) = 2 / sqrt(pi) * integral of e^(-t^2) from 0 to x`, within 1.5 units in the last
+    /// place.
+    ///
+    /// # Errors
+    /// [`KernelError::Shape`] if the lengths differ.
+    pub fn erf(&self, x: &[f32], y: &mut [f32]) -> Result<(), KernelError> {
+        same_len("erf", x.len(), y.len())?;
+        (self.vector.erf)(ErfForward { x, y });
+        Ok(())
+    }
+
     /// `y = act(x)`
     ///
     /// # Errors
-    /// [`KernelError::Shape`] if the lengths differ, [`KernelError::Parameter`] for a slope outside
-    /// its range.
+    /// [`KernelError::Shape`] if the lengths differ, [`KernelError::Parameter`] for a slope or an
+    /// alpha outside its range.
     pub fn activation_forward(
         &self,
         activation: Activation,
@@ -79,25 +92,26 @@ impl Kernels {
         Ok(())
     }
 
-    /// `dx = dy * act'(x)`, the derivative taken from the output `y = act(x)`
+    /// `dx = dy * act'(x)`, the derivative taken from what was saved: input or output, as
+    /// [`Activation::derivative_from`] says
     ///
     /// # Errors
-    /// [`KernelError::Shape`] if the lengths differ, [`KernelError::Parameter`] for a slope outside
-    /// its range.
+    /// [`KernelError::Shape`] if the lengths differ, [`KernelError::Parameter`] for a slope or an
+    /// alpha outside its range.
     pub fn activation_backward(
         &self,
         activation: Activation,
-        y: &[f32],
+        saved: &[f32],
         dy: &[f32],
         dx: &mut [f32],
     ) -> Result<(), KernelError> {
         const OP: &str = "activation_backward";
         activation.check(OP)?;
-        same_len(OP, y.len(), dy.len())?;
-        same_len(OP, y.len(), dx.len())?;
+        same_len(OP, saved.len(), dy.len())?;
+        same_len(OP, saved.len(), dx.len())?;
         (self.vector.activation_backward)(ActivationBackward {
             activation,
-            y,
+            saved,
             dy,
             dx,
         });

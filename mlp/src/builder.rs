@@ -70,6 +70,32 @@ impl<S> Builder<S> {
         self.activation(Activation::Tanh)
     }
 
+    /// Adds `y = x P(x)` with `P(x) = (1 + erf(x / sqrt 2)) / 2`, the exact form.
+    pub fn gelu(self) -> Self {
+        self.activation(Activation::Gelu)
+    }
+
+    /// Adds `y = x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) / 2`, within 5e-4 of
+    /// [`gelu`](Self::gelu).
+    pub fn gelu_tanh(self) -> Self {
+        self.activation(Activation::GeluTanh)
+    }
+
+    /// Adds `y = x / (1 + e^-x)`.
+    pub fn silu(self) -> Self {
+        self.activation(Activation::Silu)
+    }
+
+    /// Adds `y = x` where x > 0, `alpha (e^x - 1)` elsewhere; alpha is finite, at least 0.
+    pub fn elu(self, alpha: f32) -> Self {
+        self.activation(Activation::Elu { alpha })
+    }
+
+    /// Adds `y = ln(1 + e^x)`.
+    pub fn softplus(self) -> Self {
+        self.activation(Activation::Softplus)
+    }
+
     /// Adds a skip connection: `y = x + s`, where `s` is what the dense layer read that stands `over`
     /// dense layers back in this list.
     ///

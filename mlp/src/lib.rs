@@ -48,7 +48,9 @@ mod trainer;
 #[cfg(test)]
 mod tests;
 
-pub use kernels::{Activation, Isa, KernelError, MatMut, MatRef, Targets, Team, with_team};
+pub use kernels::{
+    Activation, DerivativeFrom, Isa, KernelError, MatMut, MatRef, Targets, Team, with_team,
+};
 
 pub use builder::{BlockBuilder, Builder, MlpBuilder, Settings};
 pub use clip::Clip;

@@ -16,8 +16,13 @@ pub const U: f64 = f32::EPSILON as f64 / 2.0;
 /// sum for each of k / kc blocks), then one each for alpha, the sum with beta C, and the bias.
 const GEMM_EXTRA: usize = 4;
 
-/// Error of sigmoid or tanh in f32, in units of u of the result: 4 ULP at most.
+/// Error of a function made of exponentials in f32, in units of u of the result: 4 ULP at most.
 const ACTIVATION_UNITS: f64 = 8.0;
+
+/// What both forms of GELU may be off beyond that, in units of u: to the left the relative error of
+/// `x P(x)` is that of an exponential of a rounded argument, up to `4 |ln P|`, and `|x| P |ln P|` stays
+/// below 0.41.
+const GELU_UNITS: f64 = 2.0;
 
 /// `n u / (1 - n u)`
 ///
@@ -42,22 +47,38 @@ pub fn activated(activation: Activation, y: f64, error: f64) -> f64 {
     let own = match activation {
         Activation::Identity | Activation::Relu => 0.0,
         Activation::LeakyRelu(_) => 1.0,
-        Activation::Sigmoid | Activation::Tanh => ACTIVATION_UNITS,
+        _ => ACTIVATION_UNITS,
     };
-    activation.lipschitz() * error + own * U * (y.abs() + activation.lipschitz() * error)
+    let absolute = match activation {
+        Activation::Gelu | Activation::GeluTanh => GELU_UNITS * U,
+        _ => 0.0,
+    };
+    activation.lipschitz() * error + own * U * (y.abs() + activation.lipschitz() * error) + absolute
 }
 
-/// Bound for `s act'(y)`, where `s` is off by `error` and `y` is exact.
+/// Bound for `s act'(x)`, where `s` is off by `error` and what was saved for the derivative is exact.
 ///
-/// The derivative is made in at most two operations on numbers up to 1, so it is off by 2 u at most;
-/// the product rounds once more.
-pub fn differentiated(activation: Activation, s: f64, y: f64, error: f64) -> f64 {
+/// The derivative of sigmoid and tanh is made in at most two operations on numbers up to 1, so it is
+/// off by 2 u at most; the product rounds once more. Those made of exponentials, up to 1.13, are off by
+/// 4 ULP in each of two summands.
+pub fn differentiated(activation: Activation, s: f64, saved: f64, error: f64) -> f64 {
     let own = match activation {
         Activation::Identity | Activation::Relu => 0.0,
-        Activation::LeakyRelu(_) => 1.0,
+        Activation::LeakyRelu(slope) => f64::from(slope).max(1.0),
         Activation::Sigmoid | Activation::Tanh => 3.0,
+        // The sum of an output up to alpha and alpha itself.
+        Activation::Elu(alpha) => 2.0 + f64::from(alpha),
+        _ => derivative_units(activation) + 1.0,
     };
-    activation.derivative(y).abs() * error * (1.0 + own * U) + own * U * (s.abs() + error)
+    activation.derivative(saved).abs() * error * (1.0 + own * U) + own * U * (s.abs() + error)
+}
+
+/// Error of a derivative made of exponentials, in units of u.
+pub fn derivative_units(activation: Activation) -> f64 {
+    match activation {
+        Activation::Gelu | Activation::GeluTanh | Activation::Silu => 2.0 * ACTIVATION_UNITS,
+        _ => ACTIVATION_UNITS,
+    }
 }
 
 /// Whether a result is as good as `expected` within `bound`, or is the same NaN or infinity.

@@ -154,7 +154,7 @@ impl Layer {
         let y = MatRef::from_row_major(&self.y, m, n)?;
         let derivative = |activation| Epilogue::Derivative {
             activation,
-            output: y,
+            saved: y,
         };
         let epilogue = match self.post {
             Post::BiasRelu => activate(Activation::Relu),

@@ -220,11 +220,11 @@ fn check_epilogue(
             format!("a bias of {n} elements, one per column of C"),
             bias.len().to_string(),
         )),
-        Epilogue::Derivative { output, .. } if (output.rows(), output.cols()) != (m, n) => {
+        Epilogue::Derivative { saved, .. } if (saved.rows(), saved.cols()) != (m, n) => {
             Err(KernelError::shape(
                 op,
-                format!("a saved output of {m} x {n}, the shape of C"),
-                format!("{} x {}", output.rows(), output.cols()),
+                format!("a saved matrix of {m} x {n}, the shape of C"),
+                format!("{} x {}", saved.rows(), saved.cols()),
             ))
         }
         _ => Ok(()),

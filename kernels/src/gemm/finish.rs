@@ -2,7 +2,7 @@
 
 use pulp::{Simd, WithSimd};
 
-use crate::activation::Activation;
+use crate::activation::{Activation, PerActivation, specialise};
 use crate::elementwise::{activate, derivative};
 use crate::epilogue::Epilogue;
 use crate::view::MatRef;
@@ -61,15 +61,15 @@ impl<'a> Finish<'a> {
         }
     }
 
-    /// `c = c * act'(y)`, with y of the shape of the tile
+    /// `c = c * act'(x)`, with what was saved for it, of the shape of the tile
     #[inline(always)]
-    fn derive<S: Simd>(&mut self, s: S, output: MatRef<'_>, f: Derive) {
+    fn derive<S: Simd>(&mut self, s: S, saved: MatRef<'_>, f: Derive) {
         for i in 0..self.0.rows {
             // SAFETY: `i < rows`.
             let row = unsafe { self.row(i) };
-            match output.row(i) {
-                Some(y) => zip(s, row, y, f),
-                None => strided(s, row, output, i, f),
+            match saved.row(i) {
+                Some(saved) => zip(s, row, saved, f),
+                None => strided(s, row, saved, i, f),
             }
         }
     }
@@ -81,33 +81,48 @@ impl WithSimd for Finish<'_> {
     #[inline(always)]
     fn with_simd<S: Simd>(mut self, s: S) {
         let t = self.0;
-        // One loop per activation, each with its formula alone.
         match t.epilogue {
             Epilogue::Store => {}
             Epilogue::Activate { bias, activation } => {
                 let bias = bias.map(|bias| &bias[t.col..t.col + t.cols]);
-                match activation {
-                    Activation::Identity => self.activate(s, bias, Activate(Activation::Identity)),
-                    Activation::Relu => self.activate(s, bias, Activate(Activation::Relu)),
-                    Activation::LeakyRelu { negative_slope } => {
-                        self.activate(s, bias, Activate(Activation::LeakyRelu { negative_slope }));
-                    }
-                    Activation::Sigmoid => self.activate(s, bias, Activate(Activation::Sigmoid)),
-                    Activation::Tanh => self.activate(s, bias, Activate(Activation::Tanh)),
-                }
+                let tile = &mut self;
+                specialise(activation, Forward { s, tile, bias });
             }
-            Epilogue::Derivative { activation, output } => {
-                let output = output.part(t.row..t.row + t.rows, t.col..t.col + t.cols);
-                match activation {
-                    Activation::Identity => {}
-                    Activation::Relu => self.derive(s, output, Derive(Activation::Relu)),
-                    Activation::LeakyRelu { negative_slope } => {
-                        self.derive(s, output, Derive(Activation::LeakyRelu { negative_slope }));
-                    }
-                    Activation::Sigmoid => self.derive(s, output, Derive(Activation::Sigmoid)),
-                    Activation::Tanh => self.derive(s, output, Derive(Activation::Tanh)),
-                }
+            Epilogue::Derivative { activation, saved } => {
+                let saved = saved.part(t.row..t.row + t.rows, t.col..t.col + t.cols);
+                let tile = &mut self;
+                specialise(activation, Backward { s, tile, saved });
             }
+        }
+    }
+}
+
+/// [`Epilogue::Activate`] of an activation that is known.
+struct Forward<'t, 'a, S> {
+    s: S,
+    tile: &'t mut Finish<'a>,
+    bias: Option<&'a [f32]>,
+}
+
+impl<S: Simd> PerActivation for Forward<'_, '_, S> {
+    #[inline(always)]
+    fn run(self, activation: Activation) {
+        self.tile.activate(self.s, self.bias, Activate(activation));
+    }
+}
+
+/// [`Epilogue::Derivative`] of an activation that is known.
+struct Backward<'t, 'a, S> {
+    s: S,
+    tile: &'t mut Finish<'a>,
+    saved: MatRef<'a>,
+}
+
+impl<S: Simd> PerActivation for Backward<'_, '_, S> {
+    #[inline(always)]
+    fn run(self, activation: Activation) {
+        if activation != Activation::Identity {
+            self.tile.derive(self.s, self.saved, Derive(activation));
         }
     }
 }
@@ -130,14 +145,14 @@ impl Update for Activate {
     }
 }
 
-/// `(c, y) -> c * act'(y)`
+/// `(c, saved) -> c * act'(x)`
 #[derive(Clone, Copy)]
 struct Derive(Activation);
 
 impl Update for Derive {
     #[inline(always)]
-    fn on<S: Simd>(self, s: S, c: S::f32s, y: S::f32s) -> S::f32s {
-        s.mul_f32s(c, derivative(s, self.0, y))
+    fn on<S: Simd>(self, s: S, c: S::f32s, saved: S::f32s) -> S::f32s {
+        s.mul_f32s(c, derivative(s, self.0, saved))
     }
 }
 

@@ -32,10 +32,10 @@ pub(crate) enum Op {
     OutputGradient { outputs: NodeId },
     /// `dx = dy W`
     LinearGradient { dy: NodeId, weight: ParamId },
-    /// `dx = dy * act'(y)`
+    /// `dx = dy * act'(x)`, from x or `act(x)` as the activation asks
     ActivationGradient {
         dy: NodeId,
-        y: NodeId,
+        saved: NodeId,
         activation: Activation,
     },
     /// `dW = dy^T x`
@@ -62,7 +62,7 @@ impl Op {
             Self::Concat { left, right } => [Some(left), Some(right)],
             Self::OutputGradient { outputs } => [Some(outputs), None],
             Self::LinearGradient { dy, .. } | Self::BiasGradient { dy, .. } => [Some(dy), None],
-            Self::ActivationGradient { dy, y, .. } => [Some(dy), Some(y)],
+            Self::ActivationGradient { dy, saved, .. } => [Some(dy), Some(saved)],
             Self::WeightGradient { dy, x, .. } => [Some(dy), Some(x)],
         };
         first.into_iter().chain(second)

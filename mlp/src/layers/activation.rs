@@ -1,9 +1,10 @@
-//! The layer `y = act(x)`, with `dx = dy * act'(y)`.
+//! The layer `y = act(x)`, with `dx = dy * act'(x)`.
 //!
-//! All activations have derivatives that their output tells, so `x` need not be kept. The plan fuses
-//! both directions into the products next to them.
+//! The derivative is taken from y where that tells it, so that x need not be kept, and the plan fuses
+//! both directions into the products next to them. The activations whose derivative needs x keep x
+//! for the backward pass, and are calls of their own in the forward pass of a training.
 
-use kernels::Activation;
+use kernels::{Activation, DerivativeFrom};
 
 use crate::graph::{Graph, NodeId, Op};
 
@@ -14,23 +15,32 @@ pub(crate) fn forward(graph: &mut Graph, x: NodeId, activation: Activation) -> N
     graph.forward(x, Op::Activation { x, activation }, width, backward)
 }
 
-/// `dx = dy * act'(y)`
+/// `dx = dy * act'(x)`
 fn backward(graph: &mut Graph, y: NodeId, dy: NodeId) {
     let Op::Activation { x, activation } = graph.node(y).op else {
         return;
     };
-    let dx = graph.gradient(Op::ActivationGradient { dy, y, activation }, x);
+    let saved = match activation.derivative_from() {
+        DerivativeFrom::Input => x,
+        DerivativeFrom::Output => y,
+    };
+    let op = Op::ActivationGradient {
+        dy,
+        saved,
+        activation,
+    };
+    let dx = graph.gradient(op, x);
     graph.flow(x, dx);
 }
 
-/// The slope of a leaky ReLU that is none.
-pub(crate) fn bad_slope(activation: Activation) -> Option<f32> {
-    match activation {
-        Activation::LeakyRelu { negative_slope }
-            if !(negative_slope.is_finite() && negative_slope >= 0.0) =>
-        {
-            Some(negative_slope)
+/// What an activation should be, and its parameter, where that is out of range.
+pub(crate) fn misfit(activation: Activation) -> Option<(&'static str, f32)> {
+    let (expected, got) = match activation {
+        Activation::LeakyRelu { negative_slope } => {
+            ("a finite negative_slope of at least 0", negative_slope)
         }
-        _ => None,
-    }
+        Activation::Elu { alpha } => ("a finite alpha of at least 0", alpha),
+        _ => return None,
+    };
+    (!(got.is_finite() && got >= 0.0)).then_some((expected, got))
 }

@@ -74,9 +74,8 @@ impl Building {
                     linear.forward(&mut self.graph, x)
                 }
                 LayerSpec::Activation(activation) => {
-                    if let Some(slope) = activation::bad_slope(*activation) {
-                        let expected = "a finite negative_slope of at least 0";
-                        return refuse(expected, slope.to_string());
+                    if let Some((expected, got)) = activation::misfit(*activation) {
+                        return refuse(expected, got.to_string());
                     }
                     activation::forward(&mut self.graph, x, *activation)
                 }

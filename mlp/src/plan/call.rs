@@ -89,10 +89,10 @@ pub(crate) enum Fused {
         bias: Option<Region>,
         activation: Activation,
     },
-    /// `s * act'(output)`
+    /// `s * act'(x)`, from x or `act(x)` as the activation asks
     Derivative {
         activation: Activation,
-        output: Region,
+        saved: Region,
     },
     /// Nothing; but in a training step the optimiser's step on the weights follows at once, while
     /// their gradient is in the cache.
@@ -134,10 +134,10 @@ pub(crate) enum Call {
         x: Region,
         y: Region,
     },
-    /// `dx = dy * act'(y)`
+    /// `dx = dy * act'(x)`, from x or `act(x)` as the activation asks
     ActivationGradient {
         activation: Activation,
-        y: Region,
+        saved: Region,
         dy: Region,
         dx: Region,
     },

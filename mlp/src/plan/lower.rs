@@ -156,15 +156,15 @@ impl Lowering<'_> {
             }
             Op::ActivationGradient {
                 dy,
-                y: output,
+                saved,
                 activation,
             } => {
-                let output = self.value(output);
-                let follow = Follow::Derivative { activation, output };
+                let saved = self.value(saved);
+                let follow = Follow::Derivative { activation, saved };
                 if !self.fusion.is_fused(dy) || !self.add_product(dy, y, follow, calls) {
                     calls.push(Call::ActivationGradient {
                         activation,
-                        y: output,
+                        saved,
                         dy: self.value(dy),
                         dx: y,
                     });
@@ -216,8 +216,8 @@ impl Lowering<'_> {
             accumulate: summand.is_some(),
             fused: match (follow, product) {
                 (Follow::Activation(activation), _) => activate(activation),
-                (Follow::Derivative { activation, output }, _) => {
-                    Fused::Derivative { activation, output }
+                (Follow::Derivative { activation, saved }, _) => {
+                    Fused::Derivative { activation, saved }
                 }
                 (Follow::Nothing, Product::Forward) => activate(Activation::Identity),
                 (Follow::Nothing, _) => Fused::Store,
@@ -252,6 +252,6 @@ enum Follow {
     Activation(Activation),
     Derivative {
         activation: Activation,
-        output: Region,
+        saved: Region,
     },
 }

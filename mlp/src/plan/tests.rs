@@ -115,8 +115,8 @@ fn touched(call: &Call) -> (Vec<Region>, Option<Region>) {
     match call {
         Call::Gemm { a, b, c, fused, .. } => {
             let mut reads: Vec<Region> = [a, b].into_iter().filter_map(in_arena).collect();
-            if let Fused::Derivative { output, .. } = fused {
-                reads.push(*output);
+            if let Fused::Derivative { saved, .. } = fused {
+                reads.push(*saved);
             }
             match c {
                 Sink::Arena(region) => (reads, Some(*region)),
@@ -127,7 +127,7 @@ fn touched(call: &Call) -> (Vec<Region>, Option<Region>) {
         Call::Sum { a, b, y } if a == y => (vec![*b], Some(*y)),
         Call::Sum { a, b, y } => (vec![*a, *b], Some(*y)),
         Call::Activation { x, y, .. } => (vec![*x], Some(*y)),
-        Call::ActivationGradient { y, dy, dx, .. } => (vec![*y, *dy], Some(*dx)),
+        Call::ActivationGradient { saved, dy, dx, .. } => (vec![*saved, *dy], Some(*dx)),
         Call::ColumnSums { x, .. } => (vec![*x], None),
     }
 }

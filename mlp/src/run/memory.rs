@@ -177,14 +177,14 @@ impl Memory<'_> {
             }
             Call::ActivationGradient {
                 activation,
-                y,
+                saved,
                 dy,
                 dx,
             } => {
                 let (arena, dx) = carve(self.arena, &dx)?;
-                let (y, dy) = (arena.read(&y)?, arena.read(&dy)?);
-                by_rows_of_two(y, dy, dx, |y, dy, dx| {
-                    kernels.activation_backward(activation, y, dy, dx)
+                let (saved, dy) = (arena.read(&saved)?, arena.read(&dy)?);
+                by_rows_of_two(saved, dy, dx, |saved, dy, dx| {
+                    kernels.activation_backward(activation, saved, dy, dx)
                 })
             }
             Call::ColumnSums { x, sums } => {
@@ -227,9 +227,9 @@ impl Memory<'_> {
                 bias: bias.as_ref().map(|bias| &parameters[bias.whole()]),
                 activation: *activation,
             },
-            Fused::Derivative { activation, output } => Epilogue::Derivative {
+            Fused::Derivative { activation, saved } => Epilogue::Derivative {
                 activation: *activation,
-                output: arena.read(output)?,
+                saved: arena.read(saved)?,
             },
         };
         let beta = if accumulate { 1.0 } else { 0.0 };

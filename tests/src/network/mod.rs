@@ -72,14 +72,19 @@ impl Network {
 
     /// The outputs of all layers, preceded by the input.
     pub fn forward(&self, x: &Matrix) -> Vec<Matrix> {
-        let mut outputs = vec![x.clone()];
+        self.values(x).1
+    }
+
+    /// The sums of all layers; the outputs of all layers, preceded by the input.
+    fn values(&self, x: &Matrix) -> (Vec<Matrix>, Vec<Matrix>) {
+        let (mut sums, mut outputs) = (Vec::new(), vec![x.clone()]);
         for layer in &self.layers {
-            let sums = product(&outputs[outputs.len() - 1], &layer.weights.transposed());
-            outputs.push(Matrix::from_fn(sums.rows, sums.cols, |i, j| {
-                layer.activation.apply(sums.at(i, j) + layer.bias[j])
-            }));
+            let s = product(&outputs[outputs.len() - 1], &layer.weights.transposed());
+            let s = Matrix::from_fn(s.rows, s.cols, |i, j| s.at(i, j) + layer.bias[j]);
+            outputs.push(s.map(|s| layer.activation.apply(s)));
+            sums.push(s);
         }
-        outputs
+        (sums, outputs)
     }
 
     /// The mean loss, and its derivative with respect to the outputs.
@@ -106,14 +111,15 @@ impl Network {
 
     /// The mean loss of a batch, and its derivative with respect to every parameter.
     pub fn gradients(&self, x: &Matrix, targets: &Matrix) -> (f64, Vec<Layer>) {
-        let outputs = self.forward(x);
+        let (sums, outputs) = self.values(x);
         let (loss, d_outputs) = self.loss_of(&outputs[self.layers.len()], targets);
         let mut gradients = Vec::new();
         let mut dh = d_outputs;
         for (l, layer) in self.layers.iter().enumerate().rev() {
-            let (input, output) = (&outputs[l], &outputs[l + 1]);
+            let (input, sums, output) = (&outputs[l], &sums[l], &outputs[l + 1]);
+            let act = layer.activation;
             let delta = Matrix::from_fn(dh.rows, dh.cols, |i, j| {
-                dh.at(i, j) * layer.activation.derivative(output.at(i, j))
+                dh.at(i, j) * act.derivative(act.saved(sums.at(i, j), output.at(i, j)))
             });
             gradients.push(Layer {
                 weights: product(&delta.transposed(), input),

@@ -28,6 +28,7 @@ const KERNELS: &[(&str, u8)] = &[
     ("lanes", 2),
     ("math", 2),
     ("parts", 2),
+    ("math/smooth", 2),
     ("update_rule", 2),
     ("gemm/vector", 2),
     ("gemm/vector/avx2", 2),

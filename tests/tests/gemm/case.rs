@@ -9,6 +9,7 @@ use tests::matrix::Matrix;
 use tests::tolerance;
 use tests::values::Values;
 
+use crate::activation::to_kernel;
 pub(crate) use crate::common::{available, view, view_mut};
 
 /// The epilogue of a call; its operands are made from the seed of the case.
@@ -78,13 +79,15 @@ impl Case {
             Old::Nan => f32::NAN,
         });
         let bias = values.vec(n);
-        // A saved output is laid out as C is, at other strides.
+        // What is saved is laid out as C is, at other strides.
         let storage = match self.c {
             Storage::Rows { pad } => Storage::Rows { pad: pad + 1 },
             other => other,
         };
-        let output = Guarded::new(storage, m, n, |_, _| match self.post {
-            Post::Derivative(Activation::Sigmoid) => (values.uniform() + 1.0) / 2.0,
+        let saved = Guarded::new(storage, m, n, |_, _| match self.post {
+            Post::Derivative(Activation::Sigmoid | Activation::Softplus) => {
+                (values.uniform() + 1.0) / 2.0
+            }
             _ => values.uniform(),
         });
         Operands {
@@ -92,7 +95,7 @@ impl Case {
             b,
             old,
             bias,
-            output,
+            saved,
         }
     }
 }
@@ -103,23 +106,12 @@ pub(crate) struct Operands {
     pub(crate) b: Guarded,
     pub(crate) old: Guarded,
     pub(crate) bias: Vec<f32>,
-    pub(crate) output: Guarded,
+    pub(crate) saved: Guarded,
 }
 
 /// The elements of a guarded matrix in f64.
 pub(crate) fn exact(x: &Guarded) -> Matrix {
     Matrix::from_fn(x.rows, x.cols, |i, j| f64::from(x.at(i, j)))
-}
-
-/// The activation of the kernels that is meant by one of the reference.
-pub(crate) fn to_kernel(activation: Activation) -> kernels::Activation {
-    match activation {
-        Activation::Identity => kernels::Activation::Identity,
-        Activation::Relu => kernels::Activation::Relu,
-        Activation::LeakyRelu(negative_slope) => kernels::Activation::LeakyRelu { negative_slope },
-        Activation::Sigmoid => kernels::Activation::Sigmoid,
-        Activation::Tanh => kernels::Activation::Tanh,
-    }
 }
 
 /// The call, without its C.
@@ -134,7 +126,7 @@ pub(crate) fn call<'a>(case: &Case, operands: &'a Operands) -> Gemm<'a> {
         },
         Post::Derivative(activation) => Epilogue::Derivative {
             activation: to_kernel(activation),
-            output: view(&operands.output),
+            saved: view(&operands.saved),
         },
     };
     call
@@ -173,10 +165,10 @@ fn finished(case: &Case, operands: &Operands, product: &Product, i: usize, j: us
             (y, tolerance::activated(activation, y, error))
         }
         Post::Derivative(activation) => {
-            let y = f64::from(operands.output.at(i, j));
+            let saved = f64::from(operands.saved.at(i, j));
             let error = tolerance::gemm(k, magnitude);
-            let bound = tolerance::differentiated(activation, s, y, error);
-            (s * activation.derivative(y), bound)
+            let bound = tolerance::differentiated(activation, s, saved, error);
+            (s * activation.derivative(saved), bound)
         }
     }
 }

@@ -37,7 +37,7 @@ fn call(shapes: Shapes) -> Result<(), KernelError> {
             },
             (_, Some(shape)) => Epilogue::Derivative {
                 activation: Activation::Relu,
-                output: mat(shape),
+                saved: mat(shape),
             },
             _ => Epilogue::Store,
         };
@@ -160,7 +160,7 @@ fn a_slope_that_would_hide_the_sign_is_named() {
         };
         let backward = Epilogue::Derivative {
             activation,
-            output: ones,
+            saved: ones,
         };
         for (kernels, epilogue) in available()
             .into_iter()

@@ -1,5 +1,7 @@
 //! GEMM of every instruction set against three loops in f64.
 
+#[path = "../common/activation.rs"]
+mod activation;
 #[path = "../common/mod.rs"]
 mod common;
 

@@ -4,7 +4,8 @@ use kernels::{Epilogue, Gemm, MatMut, MatRef, Team, Workspace};
 use tests::activation::Activation;
 use tests::cases::check_each;
 
-use crate::case::{available, to_kernel};
+use crate::activation::to_kernel;
+use crate::case::available;
 
 const INF: f32 = f32::INFINITY;
 
@@ -109,6 +110,11 @@ fn epilogues_pass_nan_on_and_saturate_at_infinity() {
         (Activation::LeakyRelu(slope), [nan, INF, -INF]),
         (Activation::Sigmoid, [nan, 1.0, 0.0]),
         (Activation::Tanh, [nan, 1.0, -1.0]),
+        (Activation::Elu(0.75), [nan, INF, -0.75]),
+        (Activation::Softplus, [nan, INF, 0.0]),
+        (Activation::Gelu, [nan, INF, -0.0]),
+        (Activation::GeluTanh, [nan, INF, -0.0]),
+        (Activation::Silu, [nan, INF, -0.0]),
     ];
     check_each(cases, |&(activation, expected)| {
         let (a, b) = ([nan, INF, -INF], [1.0; 20]);

@@ -1,5 +1,7 @@
 //! Whole networks of every instruction set against the reference in f64.
 
+#[path = "../common/activation.rs"]
+mod activation;
 mod gradients;
 mod layers;
 mod nets;

@@ -7,6 +7,8 @@ use tests::matrix::Matrix;
 use tests::network::{Loss, Network};
 use tests::values::Values;
 
+use crate::activation::to_kernel;
+
 /// The instruction sets of this machine.
 pub(crate) fn isas() -> Vec<Isa> {
     let all = Kernels::available().expect("the environment asks for what this machine has");
@@ -55,14 +57,9 @@ impl Problem {
         for (l, &width) in self.widths[1..].iter().enumerate() {
             builder = builder.dense(width);
             let hidden = l + 2 < self.widths.len();
-            builder = match self.activation {
-                _ if !hidden => builder,
-                Activation::Identity => builder,
-                Activation::Relu => builder.relu(),
-                Activation::LeakyRelu(slope) => builder.leaky_relu(slope),
-                Activation::Sigmoid => builder.sigmoid(),
-                Activation::Tanh => builder.tanh(),
-            };
+            if hidden && self.activation != Activation::Identity {
+                builder = builder.activation(to_kernel(self.activation));
+            }
         }
         let loss = match self.loss {
             Loss::CrossEntropy => mlp::Loss::SoftmaxCrossEntropy,
