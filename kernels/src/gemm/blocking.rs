@@ -132,6 +132,10 @@ const MAX_COLS: usize = 4096;
 /// Depth of a block when an operand is packed. C is read and written once per block: 512 was 2 to
 /// 4 % faster than 384 and 256 at 512 and 1024 cubed.
 const KC: usize = 512;
+/// The same with registers narrower than a cache line, whose tiles go with first-level caches of 32 KiB:
+/// two registers by 256 are half of that. 512 was as fast on a core of its own, but where a neighbour
+/// used the same caches it was behind by 1 to 8 % at 512 cubed, 128 x 512 x 512 and 64 x 256 x 784.
+const KC_NARROW: usize = 256;
 /// Depth of a block when nothing is packed: the operands are small, C is cheaper left in registers.
 const KC_DIRECT: usize = 1024;
 /// Multiply-adds from which packing A pays for itself: at 128 x 512 x 512 it costs 4 %, at 512 cubed
@@ -216,8 +220,11 @@ impl Blocking {
             Split::new(n.div_ceil(kit.lanes), width),
         );
         // Of an A stored by columns a tile reads a line in each step, which the next tile reads again.
-        let short = pack_a || pack_b || (order.a_by_columns && !packs_late(kit));
-        let kc = if short { KC } else { KC_DIRECT };
+        let kc = match packs_late(kit) {
+            true if pack_a || pack_b => KC,
+            false if pack_a || pack_b || order.a_by_columns => KC_NARROW,
+            _ => KC_DIRECT,
+        };
         Self {
             rows,
             cols,

@@ -43,14 +43,13 @@ pub(super) struct Plan<'a, T: 'static, F> {
     chunks: Chunks,
 }
 
-/// How members share the depth: some blocks at a time, each for some chunks of C.
+/// How members share the depth: some blocks at a time.
 #[derive(Clone, Copy, Debug)]
 struct Rounds {
     /// Blocks of the depth that are computed at the same time.
     blocks: usize,
     /// Room for all but the first of them, whose place is C.
     partials: Partials,
-    chunks: Chunks,
     members: usize,
 }
 
@@ -150,10 +149,13 @@ impl<'a, T: Element, F: Finish<T>> Plan<'a, T, F> {
 
     /// How the members of a team share the depth, if that is better than to share C alone.
     fn rounds(&self, threads: usize) -> Option<Rounds> {
+        if threads == 1 || self.depth.parts() == 1 || self.out.col_stride != 1 {
+            return None;
+        }
         let (m, n) = (self.out.rows, self.out.cols);
         let members = Chunks::members(threads, (m, n, self.k));
         let is_long = self.k / BY_DEPTH_RATIO >= m.max(n) && m * n <= BY_DEPTH_AREA;
-        if members == 1 || self.depth.parts() == 1 || !is_long || self.out.col_stride != 1 {
+        if members == 1 || !is_long {
             return None;
         }
         let partials = Partials::new(m, n, self.depth.parts() - 1);
@@ -163,11 +165,9 @@ impl<'a, T: Element, F: Finish<T>> Plan<'a, T, F> {
             room => room,
         };
         let count = blocks - 1;
-        let cut_of_c = members.div_ceil(blocks);
         Some(Rounds {
             blocks,
             partials: Partials { count, ..partials },
-            chunks: Chunks::new(cut_of_c, (m, n), self.row_panels, self.col_panels),
             members,
         })
     }
@@ -180,7 +180,6 @@ impl<'a, T: Element, F: Finish<T>> Plan<'a, T, F> {
         let Rounds {
             blocks,
             partials,
-            chunks,
             members,
         } = rounds;
         workspace.grow(
@@ -192,6 +191,10 @@ impl<'a, T: Element, F: Finish<T>> Plan<'a, T, F> {
         let parts = self.depth.parts();
         for start in (0..parts).step_by(blocks) {
             let end = (start + blocks).min(parts);
+            // Where there are fewer blocks than members, each is shared too.
+            let cut_of_c = members.div_ceil(end - start);
+            let shape = (self.out.rows, self.out.cols);
+            let chunks = Chunks::new(cut_of_c, shape, self.row_panels, self.col_panels);
             team.run((end - start) * chunks.count(), &|part, slot| {
                 let (block, chunk) = (part / chunks.count(), part % chunks.count());
                 let (rows, cols) = chunks.get(chunk);
