@@ -16,7 +16,8 @@ use crate::error::KernelError;
 use crate::gemm::GemmKernels;
 use crate::isa::{self, Isa};
 use crate::level::{Level, Scalar};
-use crate::loss::{CrossEntropy, SquaredError};
+use crate::loss::CrossEntropy;
+use crate::loss::pointwise::PointwiseLosses;
 use crate::norm::{
     BatchNorm, BatchNormBackward, BatchNormPredict, LayerNorm, LayerNormBackward,
     LayerNormParameters,
@@ -53,7 +54,7 @@ pub(crate) struct VectorTable {
     pub(crate) column_sums: fn(ColumnSums<'_>),
     pub(crate) softmax: fn(Softmax<'_>),
     pub(crate) cross_entropy: fn(CrossEntropy<'_>),
-    pub(crate) squared_error: fn(SquaredError<'_>),
+    pub(crate) pointwise_loss: fn(PointwiseLosses<'_>),
     pub(crate) sgd: fn(SgdUpdate<'_>),
     pub(crate) momentum: fn(MomentumUpdate<'_>),
     pub(crate) adam: fn(AdamUpdate<'_>),
@@ -89,7 +90,7 @@ impl VectorTable {
                 column_sums: |kernel| run::<L, _>(kernel),
                 softmax: |kernel| run::<L, _>(kernel),
                 cross_entropy: |kernel| run::<L, _>(kernel),
-                squared_error: |kernel| run::<L, _>(kernel),
+                pointwise_loss: |kernel| run::<L, _>(kernel),
                 sgd: |kernel| run::<L, _>(kernel),
                 momentum: |kernel| run::<L, _>(kernel),
                 adam: |kernel| run::<L, _>(kernel),

@@ -1,4 +1,5 @@
-//! Losses of rows, and their gradients, in one pass over the predictions.
+//! Losses of rows, and their gradients, in one pass over the predictions: softmax cross-entropy
+//! here, what treats each element alone in [`pointwise`].
 //!
 //! # Cross-entropy of a softmax
 //! With `max`, `e_j` and `sum = sum_j e_j` of [`crate::softmax`], and `T = sum_j t_j` (1 for a
@@ -12,6 +13,8 @@
 //!
 //! A row without a softmax (NaN, +inf, or -inf alone) has a NaN loss and gradient; a target other
 //! than 0 on a logit of -inf has the loss +inf.
+
+pub(crate) mod pointwise;
 
 use pulp::{Simd, WithSimd};
 
@@ -249,75 +252,4 @@ fn long_row<S: Simd>(
         total,
         gap,
     }
-}
-
-/// `losses_i = sum_j (x_ij - t_ij)^2`, `grad_ij = 2 scale (x_ij - t_ij)`
-pub(crate) struct SquaredError<'a> {
-    pub(crate) predictions: MatRef<'a>,
-    pub(crate) targets: MatRef<'a>,
-    pub(crate) scale: f32,
-    pub(crate) grad: Option<MatMut<'a>>,
-    pub(crate) losses: &'a mut [f32],
-}
-
-impl WithSimd for SquaredError<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, s: S) {
-        let Self {
-            predictions,
-            targets,
-            scale,
-            mut grad,
-            losses,
-        } = self;
-        let together = rows_together(predictions)
-            && rows_together(targets)
-            && grad.as_ref().is_none_or(|g| rows_together(g.as_ref()));
-        let tail = Tail::of_row(s, predictions.cols());
-        for (row, loss) in losses.iter_mut().enumerate() {
-            if together {
-                let x = Together::new(predictions.row(row).unwrap_or_default(), tail);
-                let t = Together::new(targets.row(row).unwrap_or_default(), tail);
-                let grad = grad.as_mut().and_then(|grad| grad.row_mut(row));
-                let grad = grad.map(|grad| TogetherMut::new(grad, tail));
-                *loss = squared_row(s, &x, &t, scale, grad);
-            } else {
-                let x = Apart {
-                    matrix: predictions,
-                    row,
-                };
-                let t = Apart {
-                    matrix: targets,
-                    row,
-                };
-                let grad = grad.as_mut().map(|grad| Apart {
-                    matrix: grad.reborrow(),
-                    row,
-                });
-                *loss = squared_row(pulp::Scalar, &x, &t, scale, grad);
-            }
-        }
-    }
-}
-
-#[inline(always)]
-fn squared_row<S: Simd>(
-    s: S,
-    x: &impl Row<S>,
-    t: &impl Row<S>,
-    scale: f32,
-    mut grad: Option<impl RowMut<S>>,
-) -> f32 {
-    let factor = s.splat_f32s(2.0 * scale);
-    let mut sum = s.splat_f32s(0.0);
-    for index in 0..x.registers() {
-        let d = s.sub_f32s(x.load(s, index, 0.0), t.load(s, index, 0.0));
-        sum = s.mul_add_e_f32s(d, d, sum);
-        if let Some(grad) = &mut grad {
-            grad.store(s, index, s.mul_f32s(d, factor));
-        }
-    }
-    s.reduce_sum_f32s(sum)
 }

@@ -7,6 +7,7 @@ use std::ops::ControlFlow;
 use crate::clip::Clip;
 use crate::data::Data;
 use crate::error::MlpError;
+use crate::loss::{LossBatch, LossFn, Objective};
 use crate::optimizer::{Optimizer, ParamGroup};
 use crate::report::EpochReport;
 use crate::schedule::{ReduceOnPlateau, Schedule};
@@ -70,6 +71,8 @@ type Callback<'a> = Box<dyn FnMut(&EpochReport) -> ControlFlow<()> + 'a>;
 pub struct TrainConfig<'a> {
     pub(crate) optimizer: Optimizer,
     pub(crate) groups: Vec<ParamGroup>,
+    pub(crate) objective: Objective,
+    pub(crate) loss_fn: Option<RefCell<Box<LossFn<'a>>>>,
     pub(crate) clip: Option<Clip>,
     pub(crate) schedule: Option<Schedule>,
     pub(crate) reduce_on_plateau: Option<ReduceOnPlateau>,
@@ -89,6 +92,8 @@ impl Default for TrainConfig<'_> {
         Self {
             optimizer: Optimizer::default(),
             groups: Vec::new(),
+            objective: Objective::default(),
+            loss_fn: None,
             clip: None,
             schedule: None,
             reduce_on_plateau: None,
@@ -116,6 +121,37 @@ impl<'a> TrainConfig<'a> {
     /// an earlier one.
     pub fn group(mut self, group: ParamGroup) -> Self {
         self.groups.push(group);
+        self
+    }
+
+    /// Changes the loss of the training: label smoothing, weights of classes. The losses of
+    /// validation stay plain.
+    pub fn objective(mut self, objective: Objective) -> Self {
+        self.objective = objective;
+        self
+    }
+
+    /// Trains on a loss of one's own instead of that of the network: `loss` returns that of a batch,
+    /// and fills in its gradient with respect to the outputs. The validation loss is the same
+    /// function. Targets may have any number of columns.
+    ///
+    /// ```
+    /// use mlp::{Targets, TrainConfig};
+    /// // Half the mean of the squares.
+    /// let config = TrainConfig::default().loss_fn(|batch| {
+    ///     let (mut batch, mut sum) = (batch, 0.0);
+    ///     let Targets::Values(targets) = batch.targets else { return f32::NAN };
+    ///     let rows = batch.outputs.rows();
+    ///     for row in 0..rows {
+    ///         let d = batch.outputs.at(row, 0) - targets.at(row, 0);
+    ///         sum += d * d / 2.0 / rows as f32;
+    ///         *batch.gradient.at_mut(row, 0) = d / rows as f32;
+    ///     }
+    ///     sum
+    /// });
+    /// ```
+    pub fn loss_fn(mut self, loss: impl FnMut(LossBatch<'_>) -> f32 + 'a) -> Self {
+        self.loss_fn = Some(RefCell::new(Box::new(loss)));
         self
     }
 
@@ -254,6 +290,8 @@ impl fmt::Debug for TrainConfig<'_> {
         f.debug_struct("TrainConfig")
             .field("optimizer", &self.optimizer)
             .field("groups", &self.groups)
+            .field("objective", &self.objective)
+            .field("loss_fn", &self.loss_fn.is_some())
             .field("clip", &self.clip)
             .field("schedule", &self.schedule)
             .field("reduce_on_plateau", &self.reduce_on_plateau)

@@ -73,8 +73,8 @@ pub enum MlpError {
     },
     /// Classes were asked of a network that was not built to tell classes apart.
     #[error(
-        "{op}: expected a network with softmax cross-entropy as its loss, this one has {loss}; \
-         forward gives its values"
+        "{op}: expected a network with softmax cross-entropy as its loss, or with binary \
+         cross-entropy, this one has {loss}; forward gives its values"
     )]
     NotAClassifier {
         /// The operation.

@@ -2,12 +2,11 @@
 
 use std::ops::Range;
 
-use kernels::{MatMut, MatRef, Targets, Team};
+use kernels::{Activation, MatMut, MatRef, Team};
 
 use crate::data::{Data, DataError};
 use crate::error::MlpError;
-use crate::loss::Loss;
-use crate::loss::{argmax, count_correct};
+use crate::loss::{Criterion, Loss, argmax};
 use crate::network::Network;
 use crate::report::Evaluation;
 use crate::run::Engine;
@@ -20,7 +19,7 @@ const BLOCK_ROWS: usize = 256;
 pub(crate) enum Answer {
     /// The outputs of the last layer.
     Outputs,
-    /// Their softmax, row by row.
+    /// Their softmax, row by row; for binary cross-entropy the sigmoid of each.
     Probabilities,
 }
 
@@ -32,17 +31,8 @@ fn blocks(rows: usize) -> impl Iterator<Item = Range<usize>> {
 }
 
 /// Some of the rows of a matrix.
-pub(crate) fn rows_of<'a>(x: MatRef<'a>, rows: &Range<usize>) -> MatRef<'a> {
+fn rows_of<'a>(x: MatRef<'a>, rows: &Range<usize>) -> MatRef<'a> {
     x.part(rows.clone(), 0..x.cols())
-}
-
-/// The targets of some of the rows.
-pub(crate) fn targets_of<'a>(targets: Targets<'a>, rows: &Range<usize>) -> Targets<'a> {
-    match targets {
-        Targets::Classes(labels) => Targets::Classes(&labels[rows.clone()]),
-        Targets::Values(values) => Targets::Values(rows_of(values, rows)),
-        other => other,
-    }
 }
 
 /// Mean loss and accuracy over checked data.
@@ -50,22 +40,25 @@ pub(crate) fn evaluate(
     network: &Network,
     engine: &mut Engine,
     data: Data<'_>,
+    criterion: &mut Criterion<'_>,
     team: &Team,
 ) -> Result<Evaluation, MlpError> {
-    let (mut loss, mut correct) = (0.0, 0);
+    let (mut sum, mut weight, mut correct) = (0.0, 0.0, 0);
+    let loss = network.spec.loss;
     for rows in blocks(data.n_samples()) {
-        let targets = targets_of(data.targets(), &rows);
-        let outputs = engine.forward(network, rows_of(data.inputs(), &rows), team)?;
-        correct += count_correct(outputs, targets);
-        loss += f64::from(engine.loss(network, targets)?) * rows.len() as f64;
+        let block = data.part(rows);
+        let outputs = engine.forward(network, block.inputs(), team)?;
+        correct += loss.count_correct(outputs, block.targets());
+        let of_block = engine.loss(network, block.into(), criterion)?;
+        // A block of no weight has a loss of no meaning.
+        if of_block.weight > 0.0 {
+            sum += f64::from(of_block.mean) * of_block.weight;
+            weight += of_block.weight;
+        }
     }
-    let samples = data.n_samples() as f64;
     Ok(Evaluation {
-        loss: (loss / samples) as f32,
-        accuracy: match network.spec.loss {
-            Loss::SoftmaxCrossEntropy => Some((correct as f64 / samples) as f32),
-            Loss::MeanSquaredError => None,
-        },
+        loss: (sum / weight) as f32,
+        accuracy: loss.accuracy(correct, data.n_samples(), network.outputs()),
     })
 }
 
@@ -83,6 +76,16 @@ pub(crate) fn answer(
         let outputs = engine.forward(network, rows_of(x, &rows), team)?;
         let mut out = out.reborrow().part(rows, 0..cols);
         match answer {
+            Answer::Probabilities if network.spec.loss == Loss::BinaryCrossEntropy => {
+                for row in 0..outputs.rows() {
+                    for col in 0..cols {
+                        let (x, y) = (outputs.at(row, col), out.at_mut(row, col));
+                        let (x, y) = (std::slice::from_ref(x), std::slice::from_mut(y));
+                        let sigmoid = Activation::Sigmoid;
+                        network.kernels.activation_forward(sigmoid, x, y)?;
+                    }
+                }
+            }
             Answer::Probabilities => network.kernels.softmax(outputs, out)?,
             Answer::Outputs => {
                 for row in 0..outputs.rows() {
@@ -96,7 +99,8 @@ pub(crate) fn answer(
     Ok(())
 }
 
-/// The class of each row of `x`: the column of the largest output; an error where one is NaN.
+/// The class of each row of `x`: the column of the largest output, or for binary cross-entropy whether
+/// the one output is above 0; an error where one is NaN.
 pub(crate) fn classes(
     network: &Network,
     engine: &mut Engine,
@@ -116,7 +120,10 @@ pub(crate) fn classes(
                     value: f32::NAN,
                 }));
             }
-            classes.push(argmax(outputs, row) as u32);
+            classes.push(match network.spec.loss {
+                Loss::BinaryCrossEntropy => u32::from(*outputs.at(row, 0) > 0.0),
+                _ => argmax(outputs, row) as u32,
+            });
         }
     }
     Ok(classes)

@@ -61,7 +61,7 @@ pub use data::{Column, CsvReader, FileError};
 pub use ensemble::Ensemble;
 pub use error::MlpError;
 pub use init::{Fan, Init};
-pub use loss::Loss;
+pub use loss::{Loss, LossBatch, LossFn, Objective};
 pub use matrix::Matrix;
 pub use model::{Mlp, PredictWorkspace, Snapshot};
 pub use optimizer::{Adam, AdamW, Optimizer, ParamGroup, Rmsprop, Sgd};

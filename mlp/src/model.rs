@@ -6,7 +6,7 @@ use crate::builder::MlpBuilder;
 use crate::data::{Data, check_matrix};
 use crate::error::MlpError;
 use crate::evaluate::{self, Answer};
-use crate::loss::Loss;
+use crate::loss::{Criterion, Loss, Objective};
 use crate::matrix::Matrix;
 use crate::network::Network;
 use crate::optimizer::{Sgd, State};
@@ -96,14 +96,17 @@ impl Mlp {
         let data = data.into();
         self.check_data(data)?;
         self.ask(data.n_samples(), |engine, team| {
-            evaluate::evaluate(&self.network, engine, data, team)
+            let plain = Objective::default();
+            let mut criterion = Criterion::Built(self.network.spec.loss, &plain);
+            evaluate::evaluate(&self.network, engine, data, &mut criterion, team)
         })
     }
 
     /// The class of each sample: the number of its largest output, the first if several are.
     ///
-    /// For networks with [`Loss::SoftmaxCrossEntropy`]; the values that other networks predict are
-    /// what [`Mlp::forward`] gives.
+    /// For networks with [`Loss::SoftmaxCrossEntropy`], and for those with
+    /// [`Loss::BinaryCrossEntropy`] and one output: class 1 where it is above 0. The values that other
+    /// networks predict are what [`Mlp::forward`] gives.
     ///
     /// # Errors
     /// [`MlpError::NotAClassifier`]; [`MlpError::Shape`] or [`MlpError::Data`] if `x` does not have a
@@ -111,13 +114,23 @@ impl Mlp {
     pub fn predict<'a>(&self, x: impl Into<MatRef<'a>>) -> Result<Vec<u32>, MlpError> {
         let x = x.into();
         self.check_classifier("predict")?;
+        if self.network.spec.loss == Loss::BinaryCrossEntropy && self.outputs() != 1 {
+            return Err(MlpError::Shape {
+                what: "predict",
+                expected: "one output, as binary cross-entropy tells two classes apart; \
+                           predict_proba gives the probability of each"
+                    .into(),
+                got: self.outputs().to_string(),
+            });
+        }
         self.check_features(x)?;
         self.ask(x.rows(), |engine, team| {
             evaluate::classes(&self.network, engine, x, team)
         })
     }
 
-    /// The probability of each class for each sample: the softmax of the outputs, samples x classes.
+    /// The probability of each class for each sample: the softmax of the outputs, samples x classes; for
+    /// binary cross-entropy the sigmoid of each output.
     ///
     /// # Errors
     /// As [`Mlp::predict`].
@@ -171,8 +184,8 @@ impl Mlp {
             });
         }
         let answer = match self.network.spec.loss {
-            Loss::SoftmaxCrossEntropy => Answer::Probabilities,
-            Loss::MeanSquaredError => Answer::Outputs,
+            loss if loss.tells_classes() => Answer::Probabilities,
+            _ => Answer::Outputs,
         };
         let engine = &mut workspace.engine;
         evaluate::answer(&self.network, engine, x, answer, out, &Team::solo())
@@ -319,10 +332,11 @@ impl Mlp {
     }
 
     fn check_classifier(&self, op: &'static str) -> Result<(), MlpError> {
-        match self.network.spec.loss {
-            Loss::SoftmaxCrossEntropy => Ok(()),
-            loss => Err(MlpError::NotAClassifier { op, loss }),
+        let loss = self.network.spec.loss;
+        if loss.tells_classes() {
+            return Ok(());
         }
+        Err(MlpError::NotAClassifier { op, loss })
     }
 }
 

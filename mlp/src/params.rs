@@ -25,6 +25,13 @@ pub(crate) fn zeros(len: usize) -> Buffer {
     buffer
 }
 
+/// Makes a buffer at least `len` long.
+pub(crate) fn grow(buffer: &mut Buffer, len: usize) {
+    if buffer.len() < len {
+        buffer.resize(len, 0.0);
+    }
+}
+
 /// Index of a parameter in a [`Layout`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ParamId(usize);

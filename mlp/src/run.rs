@@ -2,12 +2,13 @@
 
 mod memory;
 
-use kernels::{Gradient, MatRef, Targets, Team, Workspace};
+use kernels::{Gradient, MatRef, Team, Workspace};
 
 use crate::error::MlpError;
+use crate::loss::{Aim, BatchLoss, Criterion, LossMemory};
 use crate::network::Network;
 use crate::optimizer::State;
-use crate::params::{Buffer, zeros};
+use crate::params::{Buffer, grow, zeros};
 use crate::plan::{Call, Fused, Passes, Plan, Region, lower};
 use memory::{Memory, carve, matrix};
 
@@ -28,8 +29,7 @@ pub(crate) struct Engine {
     gradients: Buffer,
     /// Whether they are those of the last backward pass.
     has_gradients: bool,
-    /// The loss of each row.
-    losses: Buffer,
+    loss: LossMemory,
     workspace: Workspace,
     /// The plan whose forward pass ran last, if its values are still in the arena.
     current: Option<usize>,
@@ -46,7 +46,7 @@ impl Engine {
                 Passes::Both => network.parameter_count(),
             }),
             has_gradients: false,
-            losses: zeros(0),
+            loss: LossMemory::new(),
             workspace: Workspace::new(),
             current: None,
         }
@@ -75,7 +75,7 @@ impl Engine {
             }
         }
         grow(&mut self.arena, plan.arena_len);
-        grow(&mut self.losses, batch);
+        self.loss.reserve(batch, network.outputs());
         if self.plans.len() == MAX_PLANS {
             self.plans.remove(0);
         }
@@ -110,22 +110,21 @@ impl Engine {
     pub(crate) fn loss(
         &mut self,
         network: &Network,
-        targets: Targets<'_>,
-    ) -> Result<f32, MlpError> {
+        aim: Aim<'_>,
+        criterion: &mut Criterion<'_>,
+    ) -> Result<BatchLoss, MlpError> {
         let plan = self.current_plan()?;
-        let (outputs, batch) = (plan.outputs, plan.batch);
-        let output_gradient = plan.output_gradient;
-        let losses = &mut self.losses[..batch];
-        let loss = network.spec.loss;
+        let (outputs, output_gradient) = (plan.outputs, plan.output_gradient);
+        let (kernels, memory) = (network.kernels, &mut self.loss);
         match output_gradient {
             None => {
                 let outputs = matrix(&self.arena, &outputs)?;
-                loss.run(network.kernels, outputs, targets, None, losses)
+                criterion.run(kernels, outputs, aim, None, memory)
             }
             Some(region) => {
                 let (arena, gradient) = carve(&mut self.arena, &region)?;
                 let outputs = arena.read(&outputs)?;
-                loss.run(network.kernels, outputs, targets, Some(gradient), losses)
+                criterion.run(kernels, outputs, aim, Some(gradient), memory)
             }
         }
     }
@@ -254,12 +253,5 @@ fn no_forward_pass() -> MlpError {
         what: "backward pass",
         expected: "a forward pass before it".into(),
         got: "none since the last backward pass".into(),
-    }
-}
-
-/// Makes a buffer at least `len` long.
-fn grow(buffer: &mut Buffer, len: usize) {
-    if buffer.len() < len {
-        buffer.resize(len, 0.0);
     }
 }

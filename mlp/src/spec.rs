@@ -123,6 +123,15 @@ impl Spec {
                 got: format!("{rows}"),
             });
         }
+        if let Loss::Huber { delta } = self.loss
+            && !(delta.is_finite() && delta > 0.0)
+        {
+            return Err(MlpError::Setting {
+                name: "delta",
+                expected: "a finite number above 0",
+                got: delta.to_string(),
+            });
+        }
         if self.loss == Loss::SoftmaxCrossEntropy && outputs < 2 {
             return Err(MlpError::Layer {
                 layer: (self.layers.len() - 1).to_string(),

@@ -2,6 +2,7 @@
 
 mod decay;
 mod ensemble;
+mod losses;
 mod rates;
 mod refusals;
 mod save;

@@ -1,5 +1,6 @@
 //! The training loop: epochs, validation, stopping.
 
+use std::cell::RefCell;
 use std::ops::ControlFlow;
 use std::time::Instant;
 
@@ -8,7 +9,8 @@ use kernels::{Team, with_team};
 use crate::config::TrainConfig;
 use crate::data::{BatchBuffer, Batches, Data};
 use crate::error::MlpError;
-use crate::evaluate::{evaluate, rows_of, targets_of};
+use crate::evaluate::evaluate;
+use crate::loss::{Criterion, LossFn, Objective};
 use crate::model::Mlp;
 use crate::optimizer::{State, resolve};
 use crate::params::Buffer;
@@ -97,9 +99,12 @@ fn train(
 ) -> Result<Report, MlpError> {
     let clock = Instant::now();
     config.check()?;
-    mlp.check_data(data)?;
-    if let Some(validation) = config.validation {
-        mlp.check_data(validation)?;
+    for data in [Some(data), config.validation].into_iter().flatten() {
+        match config.loss_fn {
+            // Which targets it can use, the user's own loss knows best.
+            Some(_) => mlp.network.check_inputs(data.inputs())?,
+            None => mlp.check_data(data)?,
+        }
     }
     let layout = mlp.network.graph.parameters();
     let factors = resolve(layout, &config.groups)?;
@@ -112,6 +117,7 @@ fn train(
     let seed = config.seed.unwrap_or(mlp.network.spec.seed);
     let schedule = config.schedule.clone().unwrap_or_else(Schedule::constant);
     let trainer = Trainer::new(mlp, config.optimizer, &config.groups)?
+        .objective(config.objective.clone())?
         .clip(config.clip)?
         .schedule(schedule)?;
     let network = &trainer.network().network;
@@ -184,18 +190,21 @@ impl Training<'_, '_> {
             let epoch = self.trainer.network().progress.epochs;
             self.batches.shuffle(epoch);
         }
-        let (mut sum, mut norms) = (0.0, 0.0);
+        let (mut sum, mut weight, mut norms) = (0.0, 0.0, 0.0);
         for (number, rows) in self.batches.iter().enumerate() {
-            let (inputs, targets) = if self.config.shuffle {
-                let batch = self.buffer.gather(self.data, rows)?;
-                (batch.inputs(), batch.targets())
+            let batch = if self.config.shuffle {
+                self.buffer.gather(self.data, rows)?
             } else {
                 // In their own order the rows of a batch lie side by side.
-                let rows = rows[0]..rows[0] + rows.len();
-                let targets = targets_of(self.data.targets(), &rows);
-                (rows_of(self.data.inputs(), &rows), targets)
+                self.data.part(rows[0]..rows[0] + rows.len())
             };
-            let loss = match self.trainer.loss_of_finite(inputs, targets, team) {
+            let inputs = batch.inputs();
+            let mut own = self.config.loss_fn.as_ref().map(RefCell::borrow_mut);
+            let own = own
+                .as_deref_mut()
+                .map(|function| &mut **function as &mut LossFn<'_>);
+            let loss = self.trainer.loss_of_finite(inputs, batch.into(), own, team);
+            let loss = match loss {
                 Ok(loss) => loss,
                 Err(MlpError::NonFiniteLoss { .. }) => return Ok(None),
                 Err(error) => return Err(error),
@@ -210,7 +219,8 @@ impl Training<'_, '_> {
                 Err(error) => return Err(error),
             }
             norms += f64::from(self.trainer.gradient_norm().unwrap_or(0.0));
-            sum += f64::from(loss) * rows.len() as f64;
+            sum += f64::from(loss.mean) * loss.weight;
+            weight += loss.weight;
         }
         let mlp = self.trainer.network_mut();
         // Without short cut, so that the check runs at the speed of memory.
@@ -221,7 +231,12 @@ impl Training<'_, '_> {
         self.trainer.end_epoch();
         let batches = self.batches.iter().len() as f64;
         Ok(Some(EpochMeans {
-            loss: (sum / self.data.n_samples() as f64) as f32,
+            // Without weight there was nothing to lose.
+            loss: if weight > 0.0 {
+                (sum / weight) as f32
+            } else {
+                0.0
+            },
             gradient_norm: self
                 .trainer
                 .gradient_norm()
@@ -239,7 +254,16 @@ impl Training<'_, '_> {
         let network = &self.trainer.network().network;
         let validation = match self.config.validation {
             None => None,
-            Some(data) => Some(evaluate(network, &mut self.evaluator, data, team)?),
+            Some(data) => {
+                let plain = Objective::default();
+                let mut own = self.config.loss_fn.as_ref().map(RefCell::borrow_mut);
+                let mut criterion = match own.as_deref_mut() {
+                    Some(function) => Criterion::Own(&mut **function),
+                    None => Criterion::Built(network.spec.loss, &plain),
+                };
+                let evaluator = &mut self.evaluator;
+                Some(evaluate(network, evaluator, data, &mut criterion, team)?)
+            }
         };
         let penalty = self.trainer.penalty();
         let report = EpochReport {

@@ -4,8 +4,9 @@
 use kernels::{MatRef, Targets, Team};
 
 use crate::clip::{self, Clip};
-use crate::data::check_matrix;
+use crate::data::{Data, check_matrix};
 use crate::error::MlpError;
+use crate::loss::{Aim, BatchLoss, Criterion, LossBatch, LossFn, Objective};
 use crate::model::Mlp;
 use crate::optimizer::{Optimizer, ParamGroup, resolve};
 use crate::plan::Passes;
@@ -40,6 +41,7 @@ use crate::schedule::Schedule;
 pub struct Trainer<'n> {
     mlp: &'n mut Mlp,
     engine: Engine,
+    objective: Objective,
     clip: Option<Clip>,
     schedule: Schedule,
     /// Whether the norm of the gradient is wanted, clipping or not.
@@ -72,6 +74,7 @@ impl<'n> Trainer<'n> {
         Ok(Self {
             mlp,
             engine,
+            objective: Objective::default(),
             clip: None,
             schedule: Schedule::constant(),
             watch_norm: false,
@@ -86,6 +89,17 @@ impl<'n> Trainer<'n> {
     pub fn groups(self, groups: &[ParamGroup]) -> Result<Self, MlpError> {
         let factors = resolve(self.mlp.network.graph.parameters(), groups)?;
         self.mlp.progress.state.treat(factors);
+        Ok(self)
+    }
+
+    /// Changes the loss: label smoothing, weights of classes.
+    ///
+    /// # Errors
+    /// [`MlpError::Setting`] if a setting is out of range, or not one for the loss of the network.
+    pub fn objective(mut self, objective: Objective) -> Result<Self, MlpError> {
+        let network = &self.mlp.network;
+        objective.check(network.spec.loss, network.outputs())?;
+        self.objective = objective;
         Ok(self)
     }
 
@@ -179,6 +193,69 @@ impl<'n> Trainer<'n> {
         Ok(loss)
     }
 
+    /// As [`Trainer::step`], with samples that may have weights ([`Data::weighted`]).
+    ///
+    /// # Errors
+    /// As [`Trainer::step`].
+    pub fn step_data<'a>(
+        &mut self,
+        data: impl Into<Data<'a>>,
+        team: &Team,
+    ) -> Result<f32, MlpError> {
+        let data = data.into();
+        let loss = self.loss_of_finite(data.inputs(), data.into(), None, team)?;
+        self.descend(data.inputs(), team)?;
+        Ok(loss.mean)
+    }
+
+    /// As [`Trainer::step`], with a loss of one's own: `loss` returns that of the batch, and fills in
+    /// its gradient with respect to the outputs. Targets may have any number of columns.
+    ///
+    /// ```
+    /// use mlp::{MatRef, Mlp, Sgd, Targets, Team};
+    ///
+    /// // Quantile loss: outputs below nine tenths of the targets.
+    /// let mut net = Mlp::builder(1).dense(1).build()?;
+    /// let x = [0., 1., 2., 3.];
+    /// let x = MatRef::from_row_major(&x, 4, 1)?;
+    /// let mut trainer = net.trainer(Sgd::new(0.1))?;
+    /// let loss = trainer.step_with(x, Targets::Values(x), &Team::solo(), |batch| {
+    ///     let (mut batch, mut sum) = (batch, 0.0);
+    ///     let Targets::Values(targets) = batch.targets else { return f32::NAN };
+    ///     for row in 0..batch.outputs.rows() {
+    ///         let d = batch.outputs.at(row, 0) - targets.at(row, 0);
+    ///         let slope = if d < 0.0 { -0.9 } else { 0.1 };
+    ///         sum += slope * d / 4.0;
+    ///         *batch.gradient.at_mut(row, 0) = slope / 4.0;
+    ///     }
+    ///     sum
+    /// })?;
+    /// assert!(loss > 0.0);
+    /// # Ok::<(), mlp::MlpError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Trainer::step`]; [`MlpError::NonFiniteLoss`] also if an element of the gradient is NaN or
+    /// infinite.
+    pub fn step_with<'a>(
+        &mut self,
+        x: impl Into<MatRef<'a>>,
+        targets: Targets<'_>,
+        team: &Team,
+        mut loss: impl FnMut(LossBatch<'_>) -> f32,
+    ) -> Result<f32, MlpError> {
+        let x = x.into();
+        self.mlp.network.check_batch(x)?;
+        check_matrix("inputs", x)?;
+        let aim = Aim {
+            targets,
+            weights: None,
+        };
+        let loss = self.loss_of_finite(x, aim, Some(&mut loss), team)?;
+        self.descend(x, team)?;
+        Ok(loss.mean)
+    }
+
     /// The loss of a batch, and its gradient with respect to all parameters, to be read with
     /// [`Trainer::gradients`] or used by [`Trainer::update`].
     ///
@@ -210,27 +287,40 @@ impl<'n> Trainer<'n> {
     ) -> Result<f32, MlpError> {
         self.mlp.network.check_batch(x)?;
         check_matrix("inputs", x)?;
-        self.loss_of_finite(x, targets, team)
+        let aim = Aim {
+            targets,
+            weights: None,
+        };
+        Ok(self.loss_of_finite(x, aim, None, team)?.mean)
     }
 
-    /// The forward pass and the loss, of inputs that are known to be finite.
+    /// The forward pass and the loss, the user's own if there is one, of inputs that are known to be
+    /// finite.
     ///
     /// # Errors
     /// As [`Trainer::gradients_of`].
     pub(crate) fn loss_of_finite(
         &mut self,
         x: MatRef<'_>,
-        targets: Targets<'_>,
+        aim: Aim<'_>,
+        own: Option<&mut LossFn<'_>>,
         team: &Team,
-    ) -> Result<f32, MlpError> {
+    ) -> Result<BatchLoss, MlpError> {
         let network = &self.mlp.network;
         network.check_batch(x)?;
         let loss = network.spec.loss;
-        loss.check_shape(x.rows(), network.outputs(), targets)?;
+        let mut criterion = match own {
+            Some(function) => Criterion::Own(function),
+            None => {
+                loss.check_shape(x.rows(), network.outputs(), aim.targets)?;
+                Criterion::Built(loss, &self.objective)
+            }
+        };
         self.engine.forward(network, x, team)?;
-        let loss = self.engine.loss(network, targets)?;
-        if !loss.is_finite() {
+        let loss = self.engine.loss(network, aim, &mut criterion)?;
+        if !loss.mean.is_finite() {
             let step = self.mlp.progress.state.step + 1;
+            let loss = loss.mean;
             return Err(MlpError::NonFiniteLoss { step, loss });
         }
         Ok(loss)

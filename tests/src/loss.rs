@@ -48,15 +48,67 @@ pub fn softmax_cross_entropy(logits: &Matrix, targets: &Matrix) -> RowLosses {
     }
 }
 
-/// `loss_i = sum_j (x_ij - t_ij)^2`; the gradient is `2 (x_ij - t_ij)`.
-pub fn squared_error(predictions: &Matrix, targets: &Matrix) -> RowLosses {
-    let difference = Matrix::from_fn(predictions.rows, predictions.cols, |i, j| {
-        predictions.at(i, j) - targets.at(i, j)
-    });
-    let losses = (0..difference.rows).map(|i| difference.row(i).iter().map(|d| d * d).sum());
+/// Targets for [`softmax_cross_entropy`] with label smoothing e, and weights of classes w and samples
+/// s, as PyTorch's `CrossEntropyLoss` defines them: `s_i w_c ((1 - e) t_ic + e / C)`.
+pub fn softened(targets: &Matrix, smoothing: f64, classes: &[f64], samples: &[f64]) -> Matrix {
+    let count = targets.cols as f64;
+    Matrix::from_fn(targets.rows, targets.cols, |i, j| {
+        samples[i] * classes[j] * ((1.0 - smoothing) * targets.at(i, j) + smoothing / count)
+    })
+}
+
+/// Losses of single elements; see [`pointwise`].
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Pointwise {
+    /// `(x - t)^2`
+    Squared,
+    /// `|x - t|`; its derivative at 0 counts as 0.
+    Absolute,
+    /// P. Huber, *Robust estimation of a location parameter*, 1964: `(x - t)^2 / 2` within delta of
+    /// the target, a straight line that continues it beyond.
+    Huber(f64),
+    /// `-t ln p - (1 - t) ln(1 - p)` with `p = 1 / (1 + e^-x)`
+    Binary,
+}
+
+impl Pointwise {
+    /// Loss and derivative of one element.
+    pub fn of(self, x: f64, t: f64) -> (f64, f64) {
+        let d = x - t;
+        match self {
+            Self::Squared => (d * d, 2.0 * d),
+            Self::Absolute if d == 0.0 => (0.0, 0.0),
+            Self::Absolute => (d.abs(), d.signum()),
+            Self::Huber(delta) if d.abs() <= delta => (d * d / 2.0, d),
+            Self::Huber(delta) => (delta * d.abs() - delta * delta / 2.0, delta * d.signum()),
+            Self::Binary => {
+                // ln p = -ln(1 + e^-x) and ln(1 - p) = -ln(1 + e^x).
+                let (minus_ln_p, minus_ln_q) = (softplus(-x), softplus(x));
+                let p = if x > 0.0 {
+                    1.0 / (1.0 + (-x).exp())
+                } else {
+                    x.exp() / (1.0 + x.exp())
+                };
+                (t * minus_ln_p + (1.0 - t) * minus_ln_q, p - t)
+            }
+        }
+    }
+}
+
+/// `ln(1 + e^x)`
+fn softplus(x: f64) -> f64 {
+    x.max(0.0) + (-x.abs()).exp().ln_1p()
+}
+
+/// `loss_i = sum_j loss(x_ij, t_ij)`, and the derivatives.
+pub fn pointwise(loss: Pointwise, predictions: &Matrix, targets: &Matrix) -> RowLosses {
+    let (rows, cols) = (predictions.rows, predictions.cols);
+    let of = |i, j| loss.of(predictions.at(i, j), targets.at(i, j));
     RowLosses {
-        losses: losses.collect(),
-        gradient: difference.map(|d| 2.0 * d),
+        losses: (0..rows)
+            .map(|i| (0..cols).map(|j| of(i, j).0).sum())
+            .collect(),
+        gradient: Matrix::from_fn(rows, cols, |i, j| of(i, j).1),
     }
 }
 
@@ -94,18 +146,53 @@ mod tests {
     }
 
     #[test]
-    fn squared_error_by_hand() {
+    fn softened_by_hand() {
+        let labels = Matrix::one_hot(&[1], 2);
+        let soft = softened(&labels, 0.5, &[3.0, 2.0], &[4.0]);
+        assert_eq!(soft.data, [3.0, 6.0]);
+    }
+
+    #[test]
+    fn pointwise_by_hand() {
         let x = Matrix::from_f32(2, 2, &[1.0, 2.0, 0.0, 5.0]);
-        let got = squared_error(&x, &Matrix::from_f32(2, 2, &[0.0, 4.0, 0.0, 5.5]));
-        assert_eq!(got.losses, [5.0, 0.25]);
-        assert_eq!(got.gradient.data, [2.0, -4.0, 0.0, -1.0]);
+        let t = Matrix::from_f32(2, 2, &[0.0, 4.0, 0.0, 5.5]);
+        for (loss, losses, gradient) in [
+            (Pointwise::Squared, [5.0, 0.25], [2.0, -4.0, 0.0, -1.0]),
+            (Pointwise::Absolute, [3.0, 0.5], [1.0, -1.0, 0.0, -1.0]),
+            // 1/2 and 2 - 1/2; 0.25 / 2.
+            (Pointwise::Huber(1.0), [2.0, 0.125], [1.0, -1.0, 0.0, -0.5]),
+            // Within 3 of the target all is parabola.
+            (Pointwise::Huber(3.0), [2.5, 0.125], [1.0, -2.0, 0.0, -0.5]),
+        ] {
+            let got = pointwise(loss, &x, &t);
+            assert_eq!(got.losses, losses, "{loss:?}");
+            assert_eq!(got.gradient.data, gradient, "{loss:?}");
+        }
+        // p = 3/4 of a logit of ln 3.
+        let (loss, slope) = Pointwise::Binary.of(3f64.ln(), 1.0);
+        assert_abs_diff_eq!(loss, (4.0f64 / 3.0).ln(), epsilon = 1e-15);
+        assert_abs_diff_eq!(slope, -0.25, epsilon = 1e-15);
+        let (loss, slope) = Pointwise::Binary.of(3f64.ln(), 0.5);
+        let both = 0.5 * (4.0f64 / 3.0).ln() + 0.5 * 4f64.ln();
+        assert_abs_diff_eq!(loss, both, epsilon = 1e-15);
+        assert_abs_diff_eq!(slope, 0.25, epsilon = 1e-15);
+        // Far from 0 it is the logit itself, or what is left of e^x.
+        assert_eq!(Pointwise::Binary.of(1e3, 0.0), (1e3, 1.0));
+        assert_eq!(Pointwise::Binary.of(-1e3, 0.0), (0.0, 0.0));
     }
 
     #[test]
     fn gradients_are_those_of_the_losses() {
         let mut values = Values::new(4);
         let (x, t) = (values.matrix(1, 5), values.matrix(1, 5).map(f64::abs));
-        for loss in [softmax_cross_entropy, squared_error] {
+        let all: [fn(&Matrix, &Matrix) -> RowLosses; 5] = [
+            softmax_cross_entropy,
+            |x, t| pointwise(Pointwise::Squared, x, t),
+            |x, t| pointwise(Pointwise::Absolute, x, t),
+            |x, t| pointwise(Pointwise::Huber(0.5), x, t),
+            |x, t| pointwise(Pointwise::Binary, x, t),
+        ];
+        for loss in all {
             let analytic = loss(&x, &t).gradient;
             for j in 0..5 {
                 let numeric = derivative(x.data[j], |value| {

@@ -1,4 +1,4 @@
-//! Softmax and the losses on every instruction set, against the f64 reference: every width up to a
+//! Softmax and its cross-entropy on every instruction set, against the f64 reference: every width up to a
 //! few registers, every layout, special values, wrong input.
 
 mod common;
@@ -151,38 +151,6 @@ fn cross_entropy_of_soft_targets() {
     }
 }
 
-#[test]
-fn squared_error() {
-    let mut values = Values::new(24);
-    for (rows, cols) in shapes() {
-        let (x, t) = (values.matrix(rows, cols), values.matrix(rows, cols));
-        let exact = loss::squared_error(&x, &t);
-        for (from, to) in layouts() {
-            let (input, targets) = (lay(from, &x), lay(from, &t));
-            for k in available() {
-                let mut grad = filled(to, rows, cols);
-                let (mut losses, mut alone) = (vec![9.0; rows], vec![9.0; rows]);
-                let out = Some(view_mut(&mut grad));
-                k.squared_error(view(&input), view(&targets), 0.5, out, &mut losses)
-                    .expect("fits");
-                k.squared_error(view(&input), view(&targets), 0.5, None, &mut alone)
-                    .expect("fits");
-                assert_eq!(grad.broken_guard(), None);
-                for i in 0..rows {
-                    let what = format!("row {i} of {rows} x {cols}, {from:?}, {}", k.isa());
-                    let bound = U * (cols as f64 + 4.0) * exact.losses[i];
-                    assert_close(losses[i], exact.losses[i], bound, &what);
-                    assert_close(alone[i], exact.losses[i], bound, &what);
-                    for j in 0..cols {
-                        let expected = 0.5 * exact.gradient.at(i, j);
-                        assert_close(grad.at(i, j), expected, 2.0 * U * expected.abs(), &what);
-                    }
-                }
-            }
-        }
-    }
-}
-
 /// Widths with a row in one register, in two, and in more, on every instruction set.
 const WIDTHS: [usize; 5] = [3, 10, 16, 40, 100];
 
@@ -332,9 +300,6 @@ fn wrong_input_is_an_error_and_changes_nothing() {
         let more = [
             k.softmax(x, turned(&mut grad)),
             k.log_softmax(x, turned(&mut grad)),
-            k.squared_error(x, x, 1.0, Some(turned(&mut grad)), &mut losses),
-            k.squared_error(x, other, 1.0, None, &mut losses),
-            k.squared_error(x, x, 1.0, None, &mut losses[..2]),
         ];
         for result in results.into_iter().chain(more) {
             assert!(

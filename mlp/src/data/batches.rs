@@ -73,6 +73,8 @@ pub struct BatchBuffer {
     n_features: usize,
     inputs: Vec<f32>,
     targets: TargetBuffer,
+    /// As long as a batch if the data have weights, else empty.
+    weights: Vec<f32>,
 }
 
 #[derive(Clone, Debug)]
@@ -98,6 +100,7 @@ impl BatchBuffer {
                 },
                 _ => TargetBuffer::Classes(rows(batch_size, 1)?),
             },
+            weights: rows(batch_size, usize::from(data.weights().is_some()))?,
         })
     }
 
@@ -135,7 +138,18 @@ impl BatchBuffer {
             }
         };
         let inputs = gather_rows(data.inputs(), rows, &mut self.inputs);
-        Ok(Data::trusted(inputs, targets))
+        let weights = match data.weights() {
+            // Made for data without weights, it grows once.
+            Some(from) => {
+                self.weights.resize(self.batch_size, 0.0);
+                for (to, &row) in self.weights.iter_mut().zip(rows) {
+                    *to = from[row];
+                }
+                Some(&self.weights[..rows.len()])
+            }
+            None => None,
+        };
+        Ok(Data::trusted(inputs, targets).with_trusted_weights(weights))
     }
 
     fn check_rows(&self, samples: usize, rows: &[usize]) -> Result<(), DataError> {

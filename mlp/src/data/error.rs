@@ -44,6 +44,14 @@ pub enum DataError {
         /// The value.
         value: f32,
     },
+    /// The weights of samples are none.
+    #[error("weights: expected finite numbers of at least 0, not all 0, got {value} in row {row}")]
+    Weight {
+        /// Row of the first bad weight, counted from 0.
+        row: usize,
+        /// The weight.
+        value: f32,
+    },
     /// Two sets that belong together have different numbers of columns.
     #[error("{what}: expected {expected} columns, got {got}")]
     Columns {

@@ -1,5 +1,7 @@
 //! [`Data`]: inputs and targets that are known to fit together.
 
+use std::ops::Range;
+
 use kernels::{MatRef, Targets};
 
 use super::error::DataError;
@@ -13,6 +15,7 @@ use super::error::DataError;
 pub struct Data<'a> {
     inputs: MatRef<'a>,
     targets: Targets<'a>,
+    weights: Option<&'a [f32]>,
 }
 
 impl<'a> Data<'a> {
@@ -52,12 +55,65 @@ impl<'a> Data<'a> {
                 got: n_targets,
             });
         }
-        Ok(Self { inputs, targets })
+        Ok(Self::trusted(inputs, targets))
     }
 
     /// For parts of this module that hold or copy samples which have been checked before.
     pub(super) fn trusted(inputs: MatRef<'a>, targets: Targets<'a>) -> Self {
-        Self { inputs, targets }
+        Self {
+            inputs,
+            targets,
+            weights: None,
+        }
+    }
+
+    /// Weighs the samples against each other: a loss becomes a weighted mean,
+    /// `sum_i s_i L_i / sum_i s_i`. Accuracies count each sample once.
+    ///
+    /// # Errors
+    /// [`DataError::SampleCount`] if there is not a weight for each sample, [`DataError::Weight`] if
+    /// one is negative, NaN or infinite, or all are 0.
+    pub fn weighted(self, weights: &'a [f32]) -> Result<Self, DataError> {
+        if weights.len() != self.n_samples() {
+            return Err(DataError::SampleCount {
+                expected: self.n_samples(),
+                got: weights.len(),
+            });
+        }
+        let bad = weights.iter().position(|w| !(w.is_finite() && *w >= 0.0));
+        let none = weights.iter().all(|&w| w == 0.0).then_some(0);
+        if let Some(row) = bad.or(none) {
+            let value = weights[row];
+            return Err(DataError::Weight { row, value });
+        }
+        Ok(Self {
+            weights: Some(weights),
+            ..self
+        })
+    }
+
+    /// The weights of the samples, if they have some.
+    pub fn weights(&self) -> Option<&'a [f32]> {
+        self.weights
+    }
+
+    /// Weights for samples that were chosen from weighted ones.
+    pub(super) fn with_trusted_weights(self, weights: Option<&'a [f32]>) -> Self {
+        Self { weights, ..self }
+    }
+
+    /// Some of the samples, side by side.
+    pub(crate) fn part(&self, rows: Range<usize>) -> Self {
+        let part = |x: MatRef<'a>| x.part(rows.clone(), 0..x.cols());
+        Self {
+            inputs: part(self.inputs),
+            targets: match self.targets {
+                Targets::Classes(labels) => Targets::Classes(&labels[rows.clone()]),
+                Targets::Values(values) => Targets::Values(part(values)),
+                other => other,
+            },
+            weights: self.weights.map(|weights| &weights[rows.clone()]),
+        }
     }
 
     /// The features, samples x features.
@@ -142,6 +198,27 @@ mod tests {
         let values = [0.5, 0.25];
         let data = Data::values(matrix(&[1.0, 2.0, 3.0, 4.0], 2, 2), matrix(&values, 2, 1));
         assert_eq!(data.unwrap().n_classes(), None);
+    }
+
+    #[test]
+    fn weights_belong_to_samples() {
+        let data = Data::classes(matrix(&[1.0, 2.0, 3.0], 3, 1), &[0, 1, 0]).unwrap();
+        assert_eq!(data.weights(), None);
+        let weighted = data.weighted(&[1.0, 0.0, 2.0]).unwrap();
+        assert_eq!(weighted.part(1..3).weights(), Some(&[0.0, 2.0][..]));
+        let refused = |weights: &[f32]| data.weighted(weights).unwrap_err().to_string();
+        assert_eq!(
+            refused(&[1.0]),
+            "targets: expected one for each of 3 samples, got 1"
+        );
+        let expected = "weights: expected finite numbers of at least 0, not all 0";
+        for (weights, got) in [
+            ([1.0, -1.0, 1.0], "-1 in row 1"),
+            ([1.0, 1.0, f32::NAN], "NaN in row 2"),
+            ([0.0; 3], "0 in row 0"),
+        ] {
+            assert_eq!(refused(&weights), format!("{expected}, got {got}"));
+        }
     }
 
     #[test]

@@ -230,8 +230,8 @@ fn questions_that_do_not_fit_are_refused() {
     let mut net = builder.build().unwrap();
     assert_eq!(
         message(net.predict(good)),
-        "predict: expected a network with softmax cross-entropy as its loss, this one has mean \
-         squared error; forward gives its values"
+        "predict: expected a network with softmax cross-entropy as its loss, or with binary \
+         cross-entropy, this one has mean squared error; forward gives its values"
     );
     assert_eq!(
         message(net.fit(&xor(), &config())),

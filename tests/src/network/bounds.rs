@@ -10,7 +10,7 @@
 use super::{Layer, Loss, Network};
 use crate::activation::Activation;
 use crate::gemm::product;
-use crate::loss::softmax;
+use crate::loss::{Pointwise, softmax};
 use crate::matrix::Matrix;
 use crate::tolerance::{self, U};
 
@@ -133,6 +133,24 @@ fn through_activation(
     Uncertain { value, error }
 }
 
+/// The errors of loss and derivative of one element, for a prediction that is off by `dx`.
+fn pointwise_error(loss: Pointwise, x: f64, dx: f64, t: f64) -> (f64, f64) {
+    let difference = (x - t).abs();
+    // The difference rounds as well.
+    let d = dx + U * (difference + dx);
+    match loss {
+        Pointwise::Squared => (2.0 * difference * d + d * d, 2.0 * d),
+        Pointwise::Absolute if difference <= d => (d, 2.0),
+        Pointwise::Absolute => (d, 0.0),
+        Pointwise::Huber(delta) => (delta.min(difference + d) * d, d),
+        // The slope of the loss is one of sigmoid and target, that of sigmoid 1/4.
+        Pointwise::Binary => {
+            let slope = loss.of(x, t).1.abs() + dx / 4.0;
+            (slope * dx, dx / 4.0 + 8.0 * U)
+        }
+    }
+}
+
 impl Network {
     /// The bounds of a step with this batch.
     ///
@@ -203,22 +221,21 @@ impl Network {
                     let own = tolerance::gamma(2 * cols + 16) * (total + 1.0) * (1.0 + span);
                     loss += 2.0 * d * total + own;
                 }
-                Loss::MeanSquaredError => {
+                Loss::Mean(of) => {
+                    let count = (rows * cols) as f64;
                     for j in 0..cols {
-                        let difference = (x[j] - t[j]).abs();
-                        let d = dx[j] + U * (difference + dx[j]);
-                        let count = (rows * cols) as f64;
+                        let (own, slope) = pointwise_error(of, x[j], dx[j], t[j]);
                         error.data[i * cols + j] =
-                            2.0 * d / count + 4.0 * U * gradient.at(i, j).abs();
-                        let square = (difference + d) * (difference + d);
-                        loss += 2.0 * difference * d + d * d + tolerance::gamma(cols + 4) * square;
+                            slope / count + 4.0 * U * gradient.at(i, j).abs();
+                        let largest = of.of(x[j], t[j]).0 + own;
+                        loss += own + tolerance::gamma(cols + 12) * largest;
                     }
                 }
             }
         }
         let count = match self.loss {
             Loss::CrossEntropy => rows,
-            Loss::MeanSquaredError => rows * cols,
+            Loss::Mean(_) => rows * cols,
         };
         // The mean over the rows is one more sum.
         let mean = self.loss_of(&outputs.value, targets).0;
@@ -247,7 +264,7 @@ mod tests {
     #[test]
     fn bounds_are_small_against_what_they_bound() {
         for activation in [Activation::Tanh, Activation::Sigmoid, Activation::Identity] {
-            for loss in [Loss::CrossEntropy, Loss::MeanSquaredError] {
+            for loss in [Loss::CrossEntropy, Loss::Mean(Pointwise::Squared)] {
                 let (network, x, t) = network(activation, loss);
                 let (value, gradients) = network.gradients(&x, &t);
                 let bounds = network.bounds(&x, &t);

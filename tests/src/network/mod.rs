@@ -12,17 +12,17 @@ pub use bounds::Bounds;
 use crate::activation::Activation;
 use crate::finite_diff;
 use crate::gemm::product;
-use crate::loss::{RowLosses, softmax_cross_entropy, squared_error};
+use crate::loss::{Pointwise, RowLosses, pointwise, softmax_cross_entropy};
 use crate::matrix::Matrix;
 use crate::values::Values;
 
 /// What the outputs are compared with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Loss {
     /// Softmax of the outputs, then cross-entropy; mean over the rows.
     CrossEntropy,
-    /// Squared difference; mean over all elements.
-    MeanSquaredError,
+    /// Mean over all elements.
+    Mean(Pointwise),
 }
 
 /// One layer; also the gradient of one.
@@ -91,7 +91,7 @@ impl Network {
     fn loss_of(&self, outputs: &Matrix, targets: &Matrix) -> (f64, Matrix) {
         let (RowLosses { losses, gradient }, count) = match self.loss {
             Loss::CrossEntropy => (softmax_cross_entropy(outputs, targets), outputs.rows),
-            Loss::MeanSquaredError => (squared_error(outputs, targets), outputs.data.len()),
+            Loss::Mean(loss) => (pointwise(loss, outputs, targets), outputs.data.len()),
         };
         let mean = 1.0 / count as f64;
         (
@@ -198,7 +198,7 @@ mod tests {
                 layer(2, &[1.0, -1.0, 2.0, 0.0], &[0.5, -3.0], Activation::Relu),
                 layer(1, &[3.0, 4.0], &[1.0], Activation::Identity),
             ],
-            loss: Loss::MeanSquaredError,
+            loss: Loss::Mean(Pointwise::Squared),
         };
         let x = Matrix::from_f32(2, 2, &[1.0, 1.0, 2.0, 0.0]);
         (network, x, Matrix::from_f32(2, 1, &[2.0, 10.5]))
@@ -233,7 +233,7 @@ mod tests {
     #[test]
     fn backward_agrees_with_central_differences() {
         for activation in Activation::ALL {
-            for loss in [Loss::CrossEntropy, Loss::MeanSquaredError] {
+            for loss in [Loss::CrossEntropy, Loss::Mean(Pointwise::Squared)] {
                 let network = Network::random(&[4, 6, 5, 3], activation, loss, 17);
                 let mut values = Values::new(18);
                 let x = values.matrix(7, 4);

@@ -5,4 +5,5 @@ mod activation;
 mod gradients;
 mod layers;
 mod nets;
+mod objective;
 mod training;

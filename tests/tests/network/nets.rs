@@ -3,6 +3,7 @@
 use kernels::{Isa, Kernels};
 use mlp::{MatRef, Mlp, Targets};
 use tests::activation::Activation;
+use tests::loss::Pointwise;
 use tests::matrix::Matrix;
 use tests::network::{Loss, Network};
 use tests::values::Values;
@@ -22,7 +23,7 @@ pub(crate) struct Problem {
     pub(crate) activation: Activation,
     pub(crate) loss: Loss,
     pub(crate) batch: usize,
-    /// Class labels, or rows of values.
+    /// Classes, or rows of values.
     pub(crate) labels: bool,
 }
 
@@ -41,7 +42,9 @@ impl Problem {
             (true, _) => Matrix::one_hot(&labels, outputs).data,
             // Weights of classes may not be negative, and need not sum to 1.
             (false, Loss::CrossEntropy) => values.matrix(n, outputs).map(f64::abs).data,
-            (false, Loss::MeanSquaredError) => values.matrix(n, outputs).data,
+            // Probabilities are 0 to 1.
+            (false, Loss::Mean(Pointwise::Binary)) => values.matrix(n, outputs).map(f64::abs).data,
+            (false, Loss::Mean(_)) => values.matrix(n, outputs).data,
         };
         Batch {
             problem: self.clone(),
@@ -63,7 +66,12 @@ impl Problem {
         }
         let loss = match self.loss {
             Loss::CrossEntropy => mlp::Loss::SoftmaxCrossEntropy,
-            Loss::MeanSquaredError => mlp::Loss::MeanSquaredError,
+            Loss::Mean(Pointwise::Squared) => mlp::Loss::MeanSquaredError,
+            Loss::Mean(Pointwise::Absolute) => mlp::Loss::MeanAbsoluteError,
+            Loss::Mean(Pointwise::Huber(delta)) => mlp::Loss::Huber {
+                delta: delta as f32,
+            },
+            Loss::Mean(Pointwise::Binary) => mlp::Loss::BinaryCrossEntropy,
         };
         let mut network = builder
             .loss(loss)
@@ -100,7 +108,8 @@ impl Batch {
 
     /// The targets, in f32.
     pub(crate) fn targets(&self) -> Targets<'_> {
-        if self.problem.labels {
+        // Other losses get them as rows of zeros and a one.
+        if self.problem.labels && self.problem.loss == Loss::CrossEntropy {
             return Targets::Classes(&self.labels);
         }
         let rows = MatRef::from_row_major(&self.rows, self.problem.batch, self.outputs());
@@ -131,7 +140,10 @@ pub(crate) fn problems() -> Vec<Problem> {
     let kinds = [
         (Loss::CrossEntropy, true),
         (Loss::CrossEntropy, false),
-        (Loss::MeanSquaredError, false),
+        (Loss::Mean(Pointwise::Squared), false),
+        (Loss::Mean(Pointwise::Absolute), false),
+        (Loss::Mean(Pointwise::Huber(0.25)), false),
+        (Loss::Mean(Pointwise::Binary), false),
     ];
     let mut problems = Vec::new();
     for (widths, batch) in shapes {

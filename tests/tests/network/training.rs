@@ -3,6 +3,7 @@
 use mlp::{Adam, AdamW, Optimizer, Rmsprop, Sgd, Team};
 use tests::activation::Activation;
 use tests::cases::check_each;
+use tests::loss::Pointwise;
 use tests::network::{Loss, Network, flatten};
 use tests::optimizer::{self, Rule};
 
@@ -171,7 +172,7 @@ fn regression() {
     check_curves(&Problem {
         widths: vec![9, 30, 21, 3],
         activation: Activation::Sigmoid,
-        loss: Loss::MeanSquaredError,
+        loss: Loss::Mean(Pointwise::Squared),
         batch: 32,
         labels: false,
     });
@@ -182,8 +183,32 @@ fn regression_through_leaky_units() {
     check_curves(&Problem {
         widths: vec![9, 30, 3],
         activation: Activation::LeakyRelu(0.125),
-        loss: Loss::MeanSquaredError,
+        loss: Loss::Mean(Pointwise::Squared),
         batch: 32,
         labels: false,
+    });
+}
+
+#[test]
+fn regression_by_other_losses() {
+    for loss in [Pointwise::Absolute, Pointwise::Huber(0.25)] {
+        check_curves(&Problem {
+            widths: vec![9, 30, 3],
+            activation: Activation::Tanh,
+            loss: Loss::Mean(loss),
+            batch: 32,
+            labels: false,
+        });
+    }
+}
+
+#[test]
+fn binary_classifier() {
+    check_curves(&Problem {
+        widths: vec![9, 30, 3],
+        activation: Activation::Relu,
+        loss: Loss::Mean(Pointwise::Binary),
+        batch: 32,
+        labels: true,
     });
 }
