@@ -9,9 +9,11 @@ use std::sync::OnceLock;
 
 use pulp::{Simd, WithSimd};
 
+use crate::attention::{FinishRows, GradientTile, RowDots, SoftmaxTile};
 use crate::elementwise::{
     ActivationBackward, ActivationForward, Add, Axpy, ErfForward, ExpForward, Scale,
 };
+use crate::embedding::{Gather, Scatter};
 use crate::error::KernelError;
 use crate::gemm::GemmKernels;
 use crate::isa::{self, Isa};
@@ -59,6 +61,12 @@ pub(crate) struct VectorTable {
     pub(crate) momentum: fn(MomentumUpdate<'_>),
     pub(crate) adam: fn(AdamUpdate<'_>),
     pub(crate) rmsprop: fn(RmspropUpdate<'_>),
+    pub(crate) attention_softmax: fn(SoftmaxTile<'_>),
+    pub(crate) attention_finish: fn(FinishRows<'_>),
+    pub(crate) attention_gradient: fn(GradientTile<'_>),
+    pub(crate) row_dots: fn(RowDots<'_>),
+    pub(crate) gather: fn(Gather<'_>),
+    pub(crate) scatter: fn(Scatter<'_>),
     pub(crate) layer_norm: fn(LayerNorm<'_>),
     pub(crate) layer_norm_backward: fn(LayerNormBackward<'_>),
     pub(crate) layer_norm_parameters: fn(LayerNormParameters<'_>),
@@ -95,6 +103,12 @@ impl VectorTable {
                 momentum: |kernel| run::<L, _>(kernel),
                 adam: |kernel| run::<L, _>(kernel),
                 rmsprop: |kernel| run::<L, _>(kernel),
+                attention_softmax: |kernel| run::<L, _>(kernel),
+                attention_finish: |kernel| run::<L, _>(kernel),
+                attention_gradient: |kernel| run::<L, _>(kernel),
+                row_dots: |kernel| run::<L, _>(kernel),
+                gather: |kernel| run::<L, _>(kernel),
+                scatter: |kernel| run::<L, _>(kernel),
                 layer_norm: |kernel| run::<L, _>(kernel),
                 layer_norm_backward: |kernel| run::<L, _>(kernel),
                 layer_norm_parameters: |kernel| run::<L, _>(kernel),

@@ -80,6 +80,22 @@ pub enum KernelError {
         /// Number of classes; labels run from 0 to `classes - 1`.
         classes: usize,
     },
+    /// A number names a row that a table does not have.
+    #[error(
+        "{op}: expected whole numbers from 0 on, below {rows}, got {number} in row {row}, column {col}"
+    )]
+    Number {
+        /// The operation that was asked for.
+        op: &'static str,
+        /// Row of the number.
+        row: usize,
+        /// Column of the number.
+        col: usize,
+        /// The number.
+        number: String,
+        /// Rows of the table.
+        rows: usize,
+    },
     /// `KERNELS_ISA` or `KERNELS_ENSURE_ISA` holds a word that is no instruction set.
     #[error("{variable}={value}: expected one of scalar, neon, avx2, avx512, amx")]
     UnknownIsa {

@@ -20,9 +20,11 @@
 //! ```
 
 mod activation;
+mod attention;
 mod cpu;
 mod dispatch;
 mod elementwise;
+mod embedding;
 mod epilogue;
 mod error;
 mod gemm;
@@ -45,6 +47,7 @@ mod update_rule;
 mod view;
 
 pub use activation::{Activation, DerivativeFrom};
+pub use attention::{Attention, AttentionGradients, AttentionWorkspace};
 pub use cpu::{Cache, Caches, CpuInfo};
 pub use dispatch::Kernels;
 pub use epilogue::Epilogue;

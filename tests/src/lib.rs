@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod activation;
+pub mod attention;
 pub mod cases;
 pub mod finite_diff;
 pub mod gemm;
