@@ -138,8 +138,6 @@ pub(crate) enum Range {
     Positive,
     /// At least 0 and below 1.
     Share,
-    /// At least 0 and at most 1.
-    Weight,
 }
 
 impl Range {
@@ -156,10 +154,6 @@ impl Range {
             Self::Share => (
                 (0.0..1.0).contains(&value),
                 "a number of at least 0 and below 1",
-            ),
-            Self::Weight => (
-                (0.0..=1.0).contains(&value),
-                "a number of at least 0 and at most 1",
             ),
         };
         if good && value.is_finite() {

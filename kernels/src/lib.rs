@@ -59,7 +59,7 @@ pub use gemm::{Gemm, GemmTask, Gradient, Left, PackedA, PackedB, Right, Update, 
 pub use isa::{Isa, ParseIsaError};
 pub use loss::Targets;
 pub use loss::pointwise::{PointwiseLoss, Weighting};
-pub use norm::{Norm, NormGradients, Running, RunningMut, Statistics, StatisticsMut};
+pub use norm::{Norm, NormGradients, Running, Statistics, StatisticsMut};
 pub use team::{Team, TeamOptions, with_team};
 pub use update_rule::{AdamRule, RmspropRule, SgdRule};
 pub use view::{MatMut, MatRef};

@@ -134,7 +134,8 @@ fn close(what: &str, got: &Guarded, exact: &Matrix, bound: &Matrix) -> Result<()
             let (got, exact, bound) = (got.at(i, j), exact.at(i, j), bound.at(i, j));
             let error = (f64::from(got) - exact).abs();
             // NaN is not within any bound.
-            if !(error <= bound) {
+            let within = error <= bound;
+            if !within {
                 let text = format!("{what} at {i}, {j}: {got:e}, expected {exact:e} +- {bound:e}");
                 return Err(text);
             }

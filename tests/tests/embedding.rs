@@ -57,9 +57,9 @@ fn rows_are_gathered_and_gradients_summed() {
                 for result in [&plain, &placed, &d_table, &d_positions] {
                     assert_eq!(result.broken_guard(), None);
                 }
-                for i in 0..batch * steps {
+                for (i, &label) in labels.iter().enumerate() {
                     for j in 0..width {
-                        let row = table.at(labels[i] as usize, j);
+                        let row = table.at(label as usize, j);
                         assert_eq!(plain.at(i, j), row);
                         assert_eq!(placed.at(i, j), row + positions.at(i % steps, j));
                     }

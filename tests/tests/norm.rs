@@ -4,8 +4,8 @@
 mod common;
 
 use kernels::{
-    KernelError, Kernels, MatMut, MatRef, Norm, NormGradients, Running, RunningMut, Statistics,
-    StatisticsMut, Team, with_team,
+    KernelError, Kernels, MatMut, MatRef, Norm, NormGradients, Running, Statistics, StatisticsMut,
+    Team, with_team,
 };
 use tests::layout::{Guarded, Storage};
 use tests::matrix::Matrix;
@@ -112,7 +112,9 @@ impl Case {
         };
         match self.over {
             Over::Rows => k.layer_norm(self.norm(), x, y, saved, team),
-            Over::Columns => k.batch_norm(self.norm(), x, y, saved, None, team),
+            Over::Columns => {
+                k.batch_norm(self.norm(), x, y, saved, &mut vec![9.0; self.x.cols], team)
+            }
         }?;
         Ok([mean, rstd])
     }
@@ -305,8 +307,8 @@ fn what_does_not_vary_becomes_beta() {
 }
 
 #[test]
-fn running_statistics_are_those_of_pytorch() {
-    // Columns 1, 3, 8 and 2, 2, 2: means 4 and 2, unbiased variances 13 and 0.
+fn the_variance_left_is_unbiased_and_that_of_the_batch_is_not() {
+    // Columns 1, 3, 8 and 2, 2, 2: means 4 and 2, sums of squares 26 and 0.
     let x = [1.0, 2.0, 3.0, 2.0, 8.0, 2.0];
     let x = MatRef::from_row_major(&x, 3, 2).expect("6 elements");
     let norm = Norm {
@@ -315,24 +317,18 @@ fn running_statistics_are_those_of_pytorch() {
         eps: EPS,
     };
     for k in available() {
-        let (mut y, [mut mean, mut rstd]) = ([0.0; 6], [[0.0; 2]; 2]);
-        let (mut running_mean, mut running_var) = ([0.0, 1.0], [1.0, 1.0]);
+        let (mut y, [mut mean, mut rstd, mut var]) = ([0.0; 6], [[9.0; 2]; 3]);
         let out = MatMut::from_row_major(&mut y, 3, 2).expect("6 elements");
         let saved = StatisticsMut {
             mean: &mut mean,
             rstd: &mut rstd,
         };
-        let running = RunningMut {
-            mean: &mut running_mean,
-            var: &mut running_var,
-            momentum: 0.25,
-        };
-        k.batch_norm(norm, x, out, saved, Some(running), &Team::solo())
+        k.batch_norm(norm, x, out, saved, &mut var, &Team::solo())
             .expect("fits");
-        assert_eq!(running_mean, [1.0, 1.25], "{}", k.isa());
-        assert_eq!(running_var, [4.0, 0.75], "{}", k.isa());
-        // The batch itself is divided by the biased one, 26 / 3.
-        assert_close(rstd[0], (3.0f64 / 26.0).sqrt(), 1e-6, "rstd");
+        assert_eq!(mean, [4.0, 2.0], "{}", k.isa());
+        assert_close(var[0], 13.0, 1e-5, "26 / 2");
+        assert_eq!(var[1], 0.0);
+        assert_close(rstd[0], (3.0f64 / 26.0).sqrt(), 1e-6, "from 26 / 3");
     }
 }
 
@@ -469,45 +465,39 @@ fn wrong_input_is_an_error_and_changes_nothing() {
     };
     for k in available() {
         let mut y = [7.0; 12];
-        let mut batch = |norm, x: MatRef<'_>, rows, statistics: usize, momentum: Option<f32>| {
-            let (mut mean, mut rstd) = ([0.0; 9], [0.0; 9]);
-            let (mut running_mean, mut running_var) = ([0.0; 4], [0.0; 4]);
+        let mut batch = |norm, x: MatRef<'_>, rows, statistics: usize, values: usize| {
+            let (mut mean, mut rstd, mut var) = ([0.0; 9], [0.0; 9], [0.0; 9]);
             let out = MatMut::from_row_major(&mut y, rows, 4).expect("fits");
             let saved = StatisticsMut {
                 mean: &mut mean[..statistics],
                 rstd: &mut rstd[..4],
             };
-            let running = momentum.map(|momentum| RunningMut {
-                mean: &mut running_mean,
-                var: &mut running_var,
-                momentum,
-            });
-            k.batch_norm(norm, x, out, saved, running, &Team::solo())
+            k.batch_norm(norm, x, out, saved, &mut var[..values], &Team::solo())
         };
         let results = [
             (
-                batch(norm(3, EPS), x, 3, 4, None),
+                batch(norm(3, EPS), x, 3, 4, 4),
                 "batch_norm: expected 4 values of gamma, one per column of x, got 3",
             ),
             (
-                batch(norm(4, EPS), x, 2, 4, None),
+                batch(norm(4, EPS), x, 2, 4, 4),
                 "batch_norm: expected y 3 x 4, the shape of x, got 2 x 4",
             ),
             (
-                batch(norm(4, EPS), x, 3, 3, None),
+                batch(norm(4, EPS), x, 3, 3, 4),
                 "batch_norm: expected 4 values of mean, one per column of x, got 3",
             ),
             (
-                batch(norm(4, EPS), one_row, 1, 4, None),
+                batch(norm(4, EPS), one_row, 1, 4, 4),
                 "batch_norm: expected at least 2 rows, for their variance, got 1",
             ),
             (
-                batch(norm(4, 0.0), x, 3, 4, None),
+                batch(norm(4, 0.0), x, 3, 4, 4),
                 "batch_norm: eps: expected a finite number above 0, got 0",
             ),
             (
-                batch(norm(4, EPS), x, 3, 4, Some(1.5)),
-                "batch_norm: momentum: expected a number of at least 0 and at most 1, got 1.5",
+                batch(norm(4, EPS), x, 3, 4, 5),
+                "batch_norm: expected 4 values of var, one per column of x, got 5",
             ),
         ];
         for (result, message) in results {

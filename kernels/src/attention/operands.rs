@@ -129,8 +129,7 @@ impl Share {
         matrix: MatMut<'m>,
     ) -> (MatMut<'m>, MatMut<'m>) {
         if self.samples.len() == 1 {
-            let (first, second) = matrix.t().split_at_row(at * d);
-            (first.t(), second.t())
+            matrix.split_at_col(at * d)
         } else {
             matrix.split_at_row(at * steps)
         }

@@ -103,17 +103,17 @@ impl Divide for Scatter<'_> {
 
     fn split(self, at: usize) -> (Self, Self) {
         let (rows, cols) = (0..self.dy.rows(), self.dy.cols());
-        let (first, second) = self.d_table.t().split_at_row(at);
+        let (first, second) = self.d_table.split_at_col(at);
         (
             Self {
                 choice: self.choice,
                 dy: self.dy.part(rows.clone(), 0..at),
-                d_table: first.t(),
+                d_table: first,
             },
             Self {
                 choice: self.choice,
                 dy: self.dy.part(rows, at..cols),
-                d_table: second.t(),
+                d_table: second,
             },
         )
     }

@@ -37,9 +37,8 @@ pub(crate) struct BatchNorm<'a> {
     pub(crate) eps: f32,
     pub(crate) mean: &'a mut [f32],
     pub(crate) rstd: &'a mut [f32],
-    /// Mean and variance over batches, empty where they are not wanted, and the weight of this one.
-    pub(crate) running: [&'a mut [f32]; 2],
-    pub(crate) momentum: f32,
+    /// Unbiased.
+    pub(crate) var: &'a mut [f32],
 }
 
 impl Divide for BatchNorm<'_> {
@@ -50,12 +49,10 @@ impl Divide for BatchNorm<'_> {
 
     #[inline(always)]
     fn split(self, at: usize) -> (Self, Self) {
-        let (x, y) = (halves(self.x, at), halves_mut(self.y, at));
+        let (x, y) = (halves(self.x, at), self.y.split_at_col(at));
         let (gamma, beta) = (self.gamma.split_at(at), self.beta.split_at(at));
         let (mean, rstd) = (self.mean.split_at_mut(at), self.rstd.split_at_mut(at));
-        let [running_mean, running_var] = self
-            .running
-            .map(|running| running.split_at_mut(at.min(running.len())));
+        let var = self.var.split_at_mut(at);
         let first = Self {
             x: x.0,
             y: y.0,
@@ -63,7 +60,7 @@ impl Divide for BatchNorm<'_> {
             beta: beta.0,
             mean: mean.0,
             rstd: rstd.0,
-            running: [running_mean.0, running_var.0],
+            var: var.0,
             ..self
         };
         let second = Self {
@@ -73,7 +70,7 @@ impl Divide for BatchNorm<'_> {
             beta: beta.1,
             mean: mean.1,
             rstd: rstd.1,
-            running: [running_mean.1, running_var.1],
+            var: var.1,
             ..self
         };
         (first, second)
@@ -85,13 +82,6 @@ impl Divide for BatchNorm<'_> {
 pub(super) fn halves(x: MatRef<'_>, at: usize) -> (MatRef<'_>, MatRef<'_>) {
     let (rows, cols) = (0..x.rows(), x.cols());
     (x.part(rows.clone(), 0..at), x.part(rows, at..cols))
-}
-
-/// The columns before `at`, and the others.
-#[inline(always)]
-fn halves_mut(x: MatMut<'_>, at: usize) -> (MatMut<'_>, MatMut<'_>) {
-    let (first, second) = x.t().split_at_row(at);
-    (first.t(), second.t())
 }
 
 impl WithSimd for BatchNorm<'_> {
@@ -174,21 +164,11 @@ impl BatchNorm<'_> {
         }
         store_row(s, self.mean, tail, mean);
         store_row(s, self.rstd, tail, rstd);
-        let unbiased = rows as f32 / (rows as f32 - 1.0);
-        for (running, (batch, factor)) in self
-            .running
-            .iter_mut()
-            .zip([(mean, 1.0), (var, unbiased)])
-            .filter(|(running, _)| !running.is_empty())
-        {
-            let mut average: [_; R] = load_row(s, running, tail, 0.0);
-            for r in 0..R {
-                let old = s.mul_f32s(average[r], s.splat_f32s(1.0 - self.momentum));
-                let new = s.mul_f32s(batch[r], s.splat_f32s(factor));
-                average[r] = s.mul_add_e_f32s(new, s.splat_f32s(self.momentum), old);
-            }
-            store_row(s, running, tail, average);
+        let unbiased = s.splat_f32s(rows as f32 / (rows as f32 - 1.0));
+        for var in &mut var {
+            *var = s.mul_f32s(*var, unbiased);
         }
+        store_row(s, self.var, tail, var);
         [mean, rstd]
     }
 }
@@ -267,7 +247,7 @@ impl Divide for BatchNormPredict<'_> {
 
     #[inline(always)]
     fn split(self, at: usize) -> (Self, Self) {
-        let (x, y) = (halves(self.x, at), halves_mut(self.y, at));
+        let (x, y) = (halves(self.x, at), self.y.split_at_col(at));
         let (gamma, beta) = (self.gamma.split_at(at), self.beta.split_at(at));
         let (mean, var) = (self.mean.split_at(at), self.var.split_at(at));
         let first = Self {
@@ -362,7 +342,7 @@ impl Divide for BatchNormBackward<'_> {
     #[inline(always)]
     fn split(self, at: usize) -> (Self, Self) {
         let (x, dy) = (halves(self.x, at), halves(self.dy, at));
-        let dx = self.dx.map(|dx| halves_mut(dx, at)).unzip();
+        let dx = self.dx.map(|dx| dx.split_at_col(at)).unzip();
         let gamma = self.gamma.split_at(at);
         let (mean, rstd) = (self.mean.split_at(at), self.rstd.split_at(at));
         let (dgamma, dbeta) = (self.dgamma.split_at_mut(at), self.dbeta.split_at_mut(at));

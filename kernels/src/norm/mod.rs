@@ -8,4 +8,4 @@ mod ops;
 
 pub(crate) use batch::{BatchNorm, BatchNormBackward, BatchNormPredict};
 pub(crate) use layer::{LayerNorm, LayerNormBackward, LayerNormParameters};
-pub use operands::{Norm, NormGradients, Running, RunningMut, Statistics, StatisticsMut};
+pub use operands::{Norm, NormGradients, Running, Statistics, StatisticsMut};

@@ -31,19 +31,7 @@ pub struct StatisticsMut<'a> {
     pub rstd: &'a mut [f32],
 }
 
-/// Averages over the batches of a training, for prediction:
-/// `running <- (1 - momentum) running + momentum of_the_batch`, as in PyTorch.
-#[derive(Debug)]
-pub struct RunningMut<'a> {
-    /// Mean of each column.
-    pub mean: &'a mut [f32],
-    /// Variance of each column, from the unbiased one of each batch: `sum (x - mean)^2 / (rows - 1)`.
-    pub var: &'a mut [f32],
-    /// Weight of the newest batch: at least 0, at most 1.
-    pub momentum: f32,
-}
-
-/// Averages over the batches of a training, as they are.
+/// Averages over the batches of a training.
 #[derive(Clone, Copy, Debug)]
 pub struct Running<'a> {
     /// Mean of each column.

@@ -3,7 +3,7 @@
 use super::batch::{BatchNorm, BatchNormBackward, BatchNormPredict};
 use super::columns::WIDE;
 use super::layer::{LayerNorm, LayerNormBackward, LayerNormParameters};
-use super::operands::{Norm, NormGradients, Running, RunningMut, Statistics, StatisticsMut};
+use super::operands::{Norm, NormGradients, Running, Statistics, StatisticsMut};
 use crate::dispatch::Kernels;
 use crate::error::{KernelError, Range};
 use crate::parts::each_piece;
@@ -228,11 +228,13 @@ impl Kernels {
     /// over the rows of the batch, `rstd_j = 1 / sqrt(var_j + eps)`,
     /// `var_j = sum_i (x_ij - mean_j)^2 / rows`: batch normalisation in training.
     ///
-    /// `running`, if given, takes a step towards the batch, see [`RunningMut`].
+    /// `var` becomes the unbiased variance `sum_i (x_ij - mean_j)^2 / (rows - 1)`: with PyTorch's
+    /// conventions that one goes into running statistics, which is left to the caller, who knows
+    /// whether the batch counts: `running <- (1 - momentum) running + momentum var`.
     ///
     /// # Shapes
-    /// x, y: rows x n, any strides, at least 2 rows; gamma, beta, mean, rstd (written), and the
-    /// running statistics: n. Rows whose elements lie together are fast.
+    /// x, y: rows x n, any strides, at least 2 rows; gamma, beta, mean, rstd and var (written): n. Rows
+    /// whose elements lie together are fast.
     ///
     /// # Complexity
     /// Three passes over strips of columns, which are in a near cache up to some thousand rows; no
@@ -244,15 +246,14 @@ impl Kernels {
     ///
     /// # Errors
     /// [`KernelError::Shape`] if shapes do not fit or there is but one row, which has no variance;
-    /// [`KernelError::Parameter`] if eps is not finite and above 0, or the momentum not between 0 and
-    /// 1. Nothing has been written then.
+    /// [`KernelError::Parameter`] if eps is not finite and above 0. Nothing has been written then.
     pub fn batch_norm(
         &self,
         norm: Norm<'_>,
         x: MatRef<'_>,
         y: MatMut<'_>,
         saved: StatisticsMut<'_>,
-        running: Option<RunningMut<'_>>,
+        var: &mut [f32],
         team: &Team,
     ) -> Result<(), KernelError> {
         let expected = Expected::of("batch_norm", x);
@@ -260,18 +261,7 @@ impl Kernels {
         expected.matrix("y", y.rows(), y.cols())?;
         expected.statistics(Over::Columns, saved.mean.len(), ("rstd", saved.rstd.len()))?;
         expected.some_rows()?;
-        let (running, momentum) = match running {
-            Some(RunningMut {
-                mean,
-                var,
-                momentum,
-            }) => {
-                expected.statistics(Over::Columns, mean.len(), ("var", var.len()))?;
-                Range::Weight.check(expected.op, "momentum", momentum)?;
-                ([mean, var], momentum)
-            }
-            None => ([&mut [][..], &mut [][..]], 0.0),
-        };
+        expected.columns("var", var.len())?;
         let StatisticsMut { mean, rstd } = saved;
         let whole = BatchNorm {
             x,
@@ -281,8 +271,7 @@ impl Kernels {
             eps: norm.eps,
             mean,
             rstd,
-            running,
-            momentum,
+            var,
         };
         each_piece(team, whole, expected.grain_of_columns(), &|part| {
             (self.vector.batch_norm)(part);
