@@ -6,6 +6,12 @@ use crate::init::Init;
 use crate::loss::Loss;
 use crate::spec::{LayerSpec, Shortcut, Spec};
 
+/// Added to variances, as PyTorch does.
+const NORM_EPS: f32 = 1e-5;
+
+/// Weight of the newest batch in running statistics, as in PyTorch.
+const BATCH_NORM_MOMENTUM: f32 = 0.1;
+
 /// Collects layers: those of a network ([`MlpBuilder`]), or those of a block inside one
 /// ([`BlockBuilder`]).
 #[derive(Clone, Debug, Default)]
@@ -94,6 +100,101 @@ impl<S> Builder<S> {
     /// Adds `y = ln(1 + e^x)`.
     pub fn softplus(self) -> Self {
         self.activation(Activation::Softplus)
+    }
+
+    /// Adds batch normalisation with PyTorch's settings (eps 1e-5, momentum 0.1):
+    /// `y = gamma (x - mean) / sqrt(var + eps) + beta`, column by column.
+    ///
+    /// Training takes mean and (biased) variance of each batch, which needs at least 2 rows, and
+    /// averages them, with the unbiased variance, for prediction:
+    /// `running <- (1 - momentum) running + momentum of_the_batch`.
+    ///
+    /// ```
+    /// use mlp::Mlp;
+    /// let net = Mlp::builder(4).dense(16).batch_norm().relu().dense(3).build()?;
+    /// # Ok::<(), mlp::MlpError>(())
+    /// ```
+    pub fn batch_norm(self) -> Self {
+        self.layer(LayerSpec::BatchNorm {
+            eps: NORM_EPS,
+            momentum: BATCH_NORM_MOMENTUM,
+        })
+    }
+
+    /// Adds layer normalisation with PyTorch's eps of 1e-5:
+    /// `y = gamma (x - mean) / sqrt(var + eps) + beta`, row by row; the same in training and
+    /// prediction.
+    ///
+    /// ```
+    /// use mlp::Mlp;
+    /// let net = Mlp::builder(4).dense(16).layer_norm().relu().dense(3).build()?;
+    /// # Ok::<(), mlp::MlpError>(())
+    /// ```
+    pub fn layer_norm(self) -> Self {
+        self.layer(LayerSpec::LayerNorm { eps: NORM_EPS })
+    }
+
+    /// Adds multi-head self-attention over the rows of a sample, with weights before and behind:
+    /// `softmax(Q K^T / sqrt(d)) V` for each head of `d = width / heads` columns.
+    ///
+    /// [`build`](MlpBuilder::build) refuses heads that do not divide the width.
+    ///
+    /// ```
+    /// use mlp::Mlp;
+    /// let net = Mlp::builder(6 * 8).rows(6).attention(2).rows(1).dense(3).build()?;
+    /// # Ok::<(), mlp::MlpError>(())
+    /// ```
+    pub fn attention(self, heads: usize) -> Self {
+        let causal = false;
+        self.layer(LayerSpec::Attention { heads, causal })
+    }
+
+    /// Adds attention that hides from each row the rows behind it; otherwise as
+    /// [`Builder::attention`].
+    pub fn causal_attention(self, heads: usize) -> Self {
+        let causal = true;
+        self.layer(LayerSpec::Attention { heads, causal })
+    }
+
+    /// Adds a block of a Transformer encoder over the rows of a sample, normalised before:
+    /// `z = x + attention(norm(x))`, `y = z + W_2 gelu(W_1 norm(z) + b_1) + b_2` with `hidden` columns
+    /// between the two.
+    ///
+    /// ```
+    /// use mlp::Mlp;
+    /// // Sequences of 8 out of 10 symbols.
+    /// let net = Mlp::builder(8)
+    ///     .embedding(10, 32)
+    ///     .transformer(4, 64)
+    ///     .layer_norm()
+    ///     .rows(1)
+    ///     .dense(3)
+    ///     .build()?;
+    /// # Ok::<(), mlp::MlpError>(())
+    /// ```
+    pub fn transformer(self, heads: usize, hidden: usize) -> Self {
+        self.layer(LayerSpec::Transformer {
+            heads,
+            hidden,
+            causal: false,
+        })
+    }
+
+    /// Adds a block of a Transformer whose rows do not see the rows behind them; otherwise as
+    /// [`Builder::transformer`].
+    pub fn causal_transformer(self, heads: usize, hidden: usize) -> Self {
+        self.layer(LayerSpec::Transformer {
+            heads,
+            hidden,
+            causal: true,
+        })
+    }
+
+    /// Adds an embedding, at the beginning of a network: the values of a sample are the numbers of
+    /// symbols, whole numbers from 0 on and below `symbols`; each becomes a row of a table of
+    /// `symbols x width`, plus one of a table of places. Both are learned.
+    pub fn embedding(self, symbols: usize, width: usize) -> Self {
+        self.layer(LayerSpec::Embedding { symbols, width })
     }
 
     /// Adds a skip connection: `y = x + s`, where `s` is what the dense layer read that stands `over`

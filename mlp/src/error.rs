@@ -23,6 +23,17 @@ pub enum MlpError {
         /// What it is.
         got: String,
     },
+    /// Batch normalisation was to be trained on a batch that has no variance.
+    #[error(
+        "layer {layer}: batch normalisation in training: expected batches of at least 2 rows, got one \
+         of {rows}"
+    )]
+    BatchTooSmall {
+        /// Position of the layer, see [`MlpError::Layer`].
+        layer: String,
+        /// Rows of the batch.
+        rows: usize,
+    },
     /// A setting is outside its range.
     #[error("{name}: expected {expected}, got {got}")]
     Setting {

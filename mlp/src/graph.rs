@@ -12,9 +12,9 @@
 
 mod op;
 
-use crate::params::{Initial, Layout, ParamId, ParameterKind};
+use crate::params::{BufferId, Initial, Layout, ParamId, ParameterKind};
 
-pub(crate) use op::Op;
+pub(crate) use op::{NormParameters, Op, RunningStatistics};
 
 /// Index of a node in its graph.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -134,6 +134,22 @@ impl Graph {
     /// Adds a node of the backward pass: a gradient of the shape of node `like`.
     pub(crate) fn gradient(&mut self, op: Op, like: NodeId) -> NodeId {
         self.push(op, self.node(like).shape, None, false)
+    }
+
+    /// Adds a node of the backward pass that computes gradients of parameters, and beside them that of
+    /// `x` if it needs one, which is handed over.
+    pub(crate) fn gradient_if_needed(&mut self, op: Op, x: NodeId) {
+        if self.needs_gradient(x) {
+            let dx = self.gradient(op, x);
+            self.flow(x, dx);
+        } else {
+            self.parameter_gradient(op);
+        }
+    }
+
+    /// Places a new buffer: one row that training changes without a gradient.
+    pub(crate) fn buffer(&mut self, name: String, cols: usize, initial: f32) -> BufferId {
+        self.parameters.add_buffer(name, 1, cols, initial)
     }
 
     /// Adds a node of the backward pass: the gradient of a parameter.

@@ -26,6 +26,7 @@ mod data;
 mod ensemble;
 mod error;
 mod evaluate;
+mod fold;
 mod graph;
 mod init;
 mod layers;

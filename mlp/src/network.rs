@@ -4,7 +4,7 @@ use kernels::{Isa, Kernels, MatRef};
 
 use crate::builder::MlpBuilder;
 use crate::error::MlpError;
-use crate::graph::Graph;
+use crate::graph::{Graph, Op};
 use crate::init::{Fan, Init};
 use crate::layers::{self, linear::Linear};
 use crate::params::{Buffer, Initial, Layout, zeros};
@@ -80,7 +80,8 @@ impl Network {
         self.graph.parameters().len()
     }
 
-    /// Checks the samples of a step: at least one, with as many features as the network has inputs.
+    /// Checks the samples of a step: at least one, two for batch normalisation, with as many features as
+    /// the network has inputs.
     pub(crate) fn check_batch(&self, x: MatRef<'_>) -> Result<(), MlpError> {
         if x.rows() == 0 {
             return Err(MlpError::Shape {
@@ -89,7 +90,23 @@ impl Network {
                 got: "none".into(),
             });
         }
+        self.check_variance(x.rows())?;
         self.check_inputs(x)
+    }
+
+    /// Checks that a batch of so many samples has a variance, if a layer divides by it.
+    pub(crate) fn check_variance(&self, samples: usize) -> Result<(), MlpError> {
+        for id in self.graph.forward_nodes() {
+            if let Op::BatchNorm { x, norm, .. } = self.graph.node(id).op
+                && self.graph.node(x).shape.rows.of(samples) < 2
+            {
+                let gamma = &self.graph.parameters().get(norm.gamma).name;
+                let layer = gamma.trim_end_matches(".weight").to_owned();
+                let rows = self.graph.node(x).shape.rows.of(samples);
+                return Err(MlpError::BatchTooSmall { layer, rows });
+            }
+        }
+        Ok(())
     }
 
     /// Checks that samples have as many features as the network has inputs.

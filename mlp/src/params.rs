@@ -147,7 +147,6 @@ impl Layout {
 
     /// Places a `rows x cols` matrix that training changes without a gradient behind all parameters:
     /// statistics of a normalisation.
-    #[expect(dead_code, reason = "for layers with running statistics")]
     pub(crate) fn add_buffer(
         &mut self,
         name: String,
@@ -160,7 +159,6 @@ impl Layout {
     }
 
     /// A buffer, and where its elements are.
-    #[expect(dead_code, reason = "for layers with running statistics")]
     pub(crate) fn buffer(&self, id: BufferId) -> Parameter {
         self.behind_parameters(&self.buffers.matrices[id.0])
     }

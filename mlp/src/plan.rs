@@ -11,16 +11,20 @@
 mod arena;
 mod call;
 mod fuse;
+mod layer_call;
 mod lower;
 mod place;
+mod region;
 #[cfg(test)]
 mod tests;
 
 use std::fmt;
 use std::ops::Range;
 
-pub(crate) use call::{Call, Fused, Product, Region, Sink, Source};
+pub(crate) use call::{Call, Fused, Product, Sink};
+pub(crate) use layer_call::{Heads, LayerCall, NormCall};
 pub(crate) use lower::{Passes, lower, max_batch};
+pub(crate) use region::{Region, Source};
 
 /// The calls of a forward pass, or of a forward and a backward pass, for one batch size.
 ///
@@ -34,8 +38,22 @@ pub struct Plan {
     /// Where the loss writes its gradient; `None` in a plan without backward pass.
     pub(crate) output_gradient: Option<Region>,
     pub(crate) arena_len: usize,
+    /// The running statistics that a training step brings up to date.
+    pub(crate) running: Vec<RunningStep>,
     /// The parameters whose step is not fused into their gradient, in ascending order.
     pub(crate) unfused: Vec<Range<usize>>,
+}
+
+/// One step of running statistics: `running <- (1 - momentum) running + momentum of_the_batch`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct RunningStep {
+    /// Buffers behind the parameters.
+    pub(crate) mean: Region,
+    pub(crate) var: Region,
+    /// Rows in the arena.
+    pub(crate) batch_mean: Region,
+    pub(crate) batch_var: Region,
+    pub(crate) momentum: f32,
 }
 
 impl Plan {

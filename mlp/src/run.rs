@@ -1,8 +1,9 @@
 //! Runs plans: one arena, one kernel call after the other, no decisions and no allocations.
 
+mod layers;
 mod memory;
 
-use kernels::{Gradient, MatRef, Team, Workspace};
+use kernels::{Gradient, KernelError, MatRef, Team};
 
 use crate::error::MlpError;
 use crate::loss::{Aim, BatchLoss, Criterion, LossMemory};
@@ -10,7 +11,7 @@ use crate::network::Network;
 use crate::optimizer::State;
 use crate::params::{Buffer, grow, zeros};
 use crate::plan::{Call, Fused, Passes, Plan, Region, lower};
-use memory::{Memory, carve, matrix};
+use memory::{Memory, Scratch, carve, matrix};
 
 /// Plans of so many batch sizes are kept; a training needs two, that of its last batch included.
 const MAX_PLANS: usize = 8;
@@ -30,7 +31,7 @@ pub(crate) struct Engine {
     /// Whether they are those of the last backward pass.
     has_gradients: bool,
     loss: LossMemory,
-    workspace: Workspace,
+    scratch: Scratch,
     /// The plan whose forward pass ran last, if its values are still in the arena.
     current: Option<usize>,
 }
@@ -47,7 +48,7 @@ impl Engine {
             }),
             has_gradients: false,
             loss: LossMemory::new(),
-            workspace: Workspace::new(),
+            scratch: Scratch::default(),
             current: None,
         }
     }
@@ -71,7 +72,7 @@ impl Engine {
         for call in plan.calls() {
             if let Call::Gemm { c, k, .. } = call {
                 let Region { rows, cols, .. } = *c.region();
-                self.workspace.reserve(rows, cols, *k, threads);
+                self.scratch.gemm.reserve(rows, cols, *k, threads);
             }
         }
         grow(&mut self.arena, plan.arena_len);
@@ -99,7 +100,7 @@ impl Engine {
             arena: &mut self.arena,
         };
         for call in &self.plans[number].forward {
-            memory.run(call, network.kernels, &mut self.workspace, team)?;
+            memory.run(call, network.kernels, &mut self.scratch, team)?;
         }
         self.current = Some(number);
         Ok(matrix(&self.arena, &self.plans[number].outputs)?)
@@ -150,11 +151,12 @@ impl Engine {
     /// `input` is that of the last forward pass, whose values are used up.
     pub(crate) fn backward(
         &mut self,
-        network: &Network,
+        network: &mut Network,
         input: MatRef<'_>,
         team: &Team,
     ) -> Result<(), MlpError> {
         let number = self.take_current(input)?;
+        self.keep_statistics(number, network)?;
         let mut memory = Memory {
             input,
             parameters: &network.parameters,
@@ -162,7 +164,7 @@ impl Engine {
             arena: &mut self.arena,
         };
         for call in &self.plans[number].backward {
-            memory.run(call, network.kernels, &mut self.workspace, team)?;
+            memory.run(call, network.kernels, &mut self.scratch, team)?;
         }
         self.has_gradients = true;
         Ok(())
@@ -180,11 +182,12 @@ impl Engine {
         team: &Team,
     ) -> Result<(), MlpError> {
         let number = self.take_current(input)?;
+        self.keep_statistics(number, network)?;
         let kernels = network.kernels;
         state.begin_step();
         for call in &self.plans[number].backward {
             let (gradients, arena) = (&mut self.gradients, &mut self.arena);
-            let workspace = &mut self.workspace;
+            let scratch = &mut self.scratch;
             if let Call::Gemm {
                 c,
                 fused: Fused::Step,
@@ -202,7 +205,14 @@ impl Engine {
                 let update =
                     state.on_matrix(&mut network.parameters, region.whole(), region.cols)?;
                 let (gemm, grads) = memory.product(call)?;
-                kernels.gemm_update(&gemm, update, grads, Gradient::Discard, workspace, team)?;
+                kernels.gemm_update(
+                    &gemm,
+                    update,
+                    grads,
+                    Gradient::Discard,
+                    &mut scratch.gemm,
+                    team,
+                )?;
             } else {
                 let parameters = &network.parameters;
                 let mut memory = Memory {
@@ -211,7 +221,7 @@ impl Engine {
                     gradients,
                     arena,
                 };
-                memory.run(call, kernels, workspace, team)?;
+                memory.run(call, kernels, scratch, team)?;
             }
         }
         for range in &self.plans[number].unfused {
@@ -223,6 +233,20 @@ impl Engine {
                 range.clone(),
                 team,
             )?;
+        }
+        Ok(())
+    }
+
+    /// Lets the running statistics take their step towards the batch of the last forward pass, which
+    /// counts now.
+    fn keep_statistics(&self, number: usize, network: &mut Network) -> Result<(), KernelError> {
+        let kernels = network.kernels;
+        for step in &self.plans[number].running {
+            for (running, batch) in [(&step.mean, &step.batch_mean), (&step.var, &step.batch_var)] {
+                let running = &mut network.parameters[running.whole()];
+                kernels.scale(1.0 - step.momentum, running);
+                kernels.axpy(step.momentum, &self.arena[batch.whole()], running)?;
+            }
         }
         Ok(())
     }

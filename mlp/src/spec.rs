@@ -42,6 +42,45 @@ pub enum LayerSpec {
         /// The layers whose output is put beside their input.
         block: Vec<LayerSpec>,
     },
+    /// `y = gamma (x - mean) / sqrt(var + eps) + beta` with mean and variance of each column over the
+    /// batch in training, over the batches so far in prediction (Ioffe and Szegedy, 2015).
+    BatchNorm {
+        /// Added to the variance; finite and above 0.
+        eps: f32,
+        /// Weight of the newest batch in the running statistics; at least 0, at most 1.
+        momentum: f32,
+    },
+    /// `y = gamma (x - mean) / sqrt(var + eps) + beta` with mean and variance of each row (Ba, Kiros and
+    /// Hinton, 2016).
+    LayerNorm {
+        /// Added to the variance; finite and above 0.
+        eps: f32,
+    },
+    /// Multi-head self-attention (Vaswani et al., 2017): every row of a sample looks at every row.
+    Attention {
+        /// Number of heads; divides the width.
+        heads: usize,
+        /// Whether a row does not see the rows behind it.
+        causal: bool,
+    },
+    /// A block of a Transformer, normalised before: `z = x + attention(norm(x))`,
+    /// `y = z + W_2 gelu(W_1 norm(z) + b_1) + b_2`.
+    Transformer {
+        /// Number of heads; divides the width.
+        heads: usize,
+        /// Width between `W_1` and `W_2`.
+        hidden: usize,
+        /// Whether a row does not see the rows behind it.
+        causal: bool,
+    },
+    /// `y_t = table_(n_t) + positions_t`: the values of a sample are the numbers of symbols, each of
+    /// which becomes a row.
+    Embedding {
+        /// Number of symbols: those of a sample are whole numbers from 0 on, below this.
+        symbols: usize,
+        /// Columns of the rows.
+        width: usize,
+    },
     /// The values of a sample in so many rows, one after the other: a sequence. The layers behind it
     /// act on each row alone. One row makes a sample whole again.
     Rows {

@@ -1,5 +1,6 @@
 //! The whole of it on small problems; comparisons with a reference are elsewhere.
 
+mod blocks;
 mod decay;
 mod ensemble;
 mod losses;

@@ -114,6 +114,12 @@ fn train(
         mlp.progress.plateau = Plateau::default();
     }
     let batch_size = config.batch_size.min(data.n_samples());
+    // The last batch of an epoch has what is left.
+    mlp.network
+        .check_variance(match data.n_samples() % batch_size {
+            0 => batch_size,
+            rest => rest,
+        })?;
     let seed = config.seed.unwrap_or(mlp.network.spec.seed);
     let schedule = config.schedule.clone().unwrap_or_else(Schedule::constant);
     let trainer = Trainer::new(mlp, config.optimizer, &config.groups)?

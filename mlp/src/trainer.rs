@@ -274,7 +274,7 @@ impl<'n> Trainer<'n> {
     ) -> Result<f32, MlpError> {
         let x = x.into();
         let loss = self.loss_of(x, targets, team)?;
-        self.engine.backward(&self.mlp.network, x, team)?;
+        self.engine.backward(&mut self.mlp.network, x, team)?;
         Ok(loss)
     }
 
@@ -329,7 +329,7 @@ impl<'n> Trainer<'n> {
     /// The backward pass and the update, after [`Trainer::loss_of_finite`] of the same inputs.
     pub(crate) fn descend(&mut self, x: MatRef<'_>, team: &Team) -> Result<(), MlpError> {
         if self.needs_norm() {
-            self.engine.backward(&self.mlp.network, x, team)?;
+            self.engine.backward(&mut self.mlp.network, x, team)?;
             return self.update(team);
         }
         self.set_rate();
@@ -374,7 +374,7 @@ impl<'n> Trainer<'n> {
         self.mlp.network.check_batch(x)?;
         check_matrix("gradient of the outputs", output_gradient)?;
         self.engine.set_output_gradient(output_gradient)?;
-        self.engine.backward(&self.mlp.network, x, team)
+        self.engine.backward(&mut self.mlp.network, x, team)
     }
 
     /// The gradients of the last backward pass, in the order of [`Mlp::parameters`], clipped after

@@ -7,6 +7,7 @@
 
 pub mod activation;
 pub mod attention;
+pub mod blocks;
 pub mod cases;
 pub mod finite_diff;
 pub mod gemm;

@@ -2,8 +2,44 @@
 
 use kernels::Activation;
 
+use super::Graph;
 use super::NodeId;
-use crate::params::ParamId;
+use crate::params::{BufferId, Initial, ParamId, ParameterKind};
+
+/// The most nodes that one is computed from.
+const MAX_OPERANDS: usize = 4;
+
+/// The parameters of a normalisation over `width` columns, and what is added to its variance.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct NormParameters {
+    pub(crate) gamma: ParamId,
+    pub(crate) beta: ParamId,
+    pub(crate) eps: f32,
+}
+
+impl NormParameters {
+    /// Places gamma, all 1, and beta, all 0, under PyTorch's names.
+    pub(crate) fn new(graph: &mut Graph, name: &str, width: usize, eps: f32) -> Self {
+        let mut row = |what: &str, kind, initial| {
+            let initial = Initial::Constant(initial);
+            graph.parameter(format!("{name}.{what}"), kind, 1, width, initial)
+        };
+        Self {
+            gamma: row("weight", ParameterKind::Norm, 1.0),
+            beta: row("bias", ParameterKind::Bias, 0.0),
+            eps,
+        }
+    }
+}
+
+/// Statistics over the batches of a training.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct RunningStatistics {
+    pub(crate) mean: BufferId,
+    pub(crate) var: BufferId,
+    /// Weight of the newest batch.
+    pub(crate) momentum: f32,
+}
 
 /// How the value of a node comes about. `dy` stands for the gradient of the loss with respect to `y`.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -28,6 +64,64 @@ pub(crate) enum Op {
     Columns { x: NodeId, start: usize },
     /// The elements of `x` in rows of another length: a view
     Reshape { x: NodeId },
+    /// Statistics of `x`, which the node that reads them computes beside its own value
+    Statistics { x: NodeId },
+    /// `y = gamma (x - mean) rstd + beta`, mean and rstd of each row
+    LayerNorm {
+        x: NodeId,
+        statistics: NodeId,
+        norm: NormParameters,
+    },
+    /// `y = gamma (x - mean) rstd + beta`, mean and rstd of each column, of the batch or running
+    BatchNorm {
+        x: NodeId,
+        statistics: NodeId,
+        norm: NormParameters,
+        running: RunningStatistics,
+    },
+    /// `y = softmax(q k^T / sqrt(d)) v` for each head, with q, k and v side by side
+    Attention {
+        qkv: NodeId,
+        lse: NodeId,
+        heads: usize,
+        causal: bool,
+    },
+    /// `y_t = table_n + positions_t` for the number n at place t
+    Embedding {
+        x: NodeId,
+        table: ParamId,
+        positions: ParamId,
+    },
+    /// dx, dgamma and dbeta of a layer norm
+    LayerNormGradient {
+        dy: NodeId,
+        x: NodeId,
+        statistics: NodeId,
+        norm: NormParameters,
+    },
+    /// dx, dgamma and dbeta of a batch norm
+    BatchNormGradient {
+        dy: NodeId,
+        x: NodeId,
+        statistics: NodeId,
+        norm: NormParameters,
+    },
+    /// dq, dk and dv side by side
+    AttentionGradient {
+        dy: NodeId,
+        y: NodeId,
+        qkv: NodeId,
+        lse: NodeId,
+        heads: usize,
+        causal: bool,
+    },
+    /// dtable and dpositions
+    EmbeddingGradient {
+        dy: NodeId,
+        x: NodeId,
+        table: ParamId,
+        positions: ParamId,
+    },
     /// The gradient of the loss with respect to the outputs; the loss writes it.
     OutputGradient { outputs: NodeId },
     /// `dx = dy W`
@@ -51,26 +145,47 @@ pub(crate) enum Op {
 impl Op {
     /// The nodes it is computed from.
     pub(crate) fn operands(&self) -> impl Iterator<Item = NodeId> + use<> {
-        let [first, second] = match *self {
-            Self::Input => [None, None],
+        let nodes = match *self {
+            Self::Input => some([]),
             Self::Copy { x }
             | Self::Linear { x, .. }
             | Self::Activation { x, .. }
             | Self::Columns { x, .. }
-            | Self::Reshape { x } => [Some(x), None],
-            Self::Sum { a, b } => [Some(a), Some(b)],
-            Self::Concat { left, right } => [Some(left), Some(right)],
-            Self::OutputGradient { outputs } => [Some(outputs), None],
-            Self::LinearGradient { dy, .. } | Self::BiasGradient { dy, .. } => [Some(dy), None],
-            Self::ActivationGradient { dy, saved, .. } => [Some(dy), Some(saved)],
-            Self::WeightGradient { dy, x, .. } => [Some(dy), Some(x)],
+            | Self::Reshape { x } => some([x]),
+            Self::Sum { a, b } => some([a, b]),
+            Self::Concat { left, right } => some([left, right]),
+            Self::OutputGradient { outputs } => some([outputs]),
+            Self::LinearGradient { dy, .. } | Self::BiasGradient { dy, .. } => some([dy]),
+            Self::ActivationGradient { dy, saved, .. } => some([dy, saved]),
+            Self::WeightGradient { dy, x, .. } => some([dy, x]),
+            Self::Statistics { x } | Self::Embedding { x, .. } => some([x]),
+            Self::LayerNorm { x, statistics, .. } | Self::BatchNorm { x, statistics, .. } => {
+                some([x, statistics])
+            }
+            Self::LayerNormGradient {
+                dy, x, statistics, ..
+            }
+            | Self::BatchNormGradient {
+                dy, x, statistics, ..
+            } => some([dy, x, statistics]),
+            Self::Attention { qkv, lse, .. } => some([qkv, lse]),
+            Self::AttentionGradient {
+                dy, y, qkv, lse, ..
+            } => some([dy, y, qkv, lse]),
+            Self::EmbeddingGradient { dy, x, .. } => some([dy, x]),
         };
-        first.into_iter().chain(second)
+        nodes.into_iter().flatten()
     }
 
     /// Whether parameters enter the value of a node of the forward pass.
     pub(super) fn has_parameters(&self) -> bool {
-        matches!(self, Self::Linear { .. })
+        matches!(
+            self,
+            Self::Linear { .. }
+                | Self::LayerNorm { .. }
+                | Self::BatchNorm { .. }
+                | Self::Embedding { .. }
+        )
     }
 
     /// The node of which this one is a view: it has no place of its own.
@@ -80,4 +195,9 @@ impl Op {
             _ => None,
         }
     }
+}
+
+/// A list of operands, filled up with nothing.
+fn some<const N: usize>(nodes: [NodeId; N]) -> [Option<NodeId>; MAX_OPERANDS] {
+    std::array::from_fn(|index| nodes.get(index).copied())
 }

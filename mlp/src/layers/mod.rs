@@ -1,10 +1,15 @@
 //! The layers: each adds its nodes to the graph, and knows how gradients flow back through them.
 
 pub(crate) mod activation;
+pub(crate) mod attention;
+pub(crate) mod batch_norm;
 pub(crate) mod concat;
+pub(crate) mod embedding;
+pub(crate) mod layer_norm;
 pub(crate) mod linear;
 pub(crate) mod rows;
 pub(crate) mod sum;
+pub(crate) mod transformer;
 
 use kernels::Activation;
 
@@ -98,6 +103,56 @@ impl Building {
                     let y = self.list(&format!("{name}."), block, x)?;
                     self.same_rows(&name, x, y)?;
                     concat::forward(&mut self.graph, x, y)
+                }
+                LayerSpec::BatchNorm { momentum, .. } if !(0.0..=1.0).contains(momentum) => {
+                    return refuse("a momentum from 0 to 1", momentum.to_string());
+                }
+                LayerSpec::BatchNorm { eps, .. } | LayerSpec::LayerNorm { eps }
+                    if !(eps.is_finite() && *eps > 0.0) =>
+                {
+                    return refuse("a finite eps above 0", eps.to_string());
+                }
+                LayerSpec::BatchNorm { eps, momentum } => {
+                    batch_norm::forward(&mut self.graph, &name, x, *eps, *momentum)
+                }
+                LayerSpec::LayerNorm { eps } => {
+                    layer_norm::forward(&mut self.graph, &name, x, *eps)
+                }
+                LayerSpec::Attention { heads, causal } => {
+                    match attention::forward(&mut self.graph, &name, x, *heads, *causal) {
+                        Some((projections, y)) => {
+                            self.dense.extend(projections);
+                            y
+                        }
+                        None => {
+                            let width = self.graph.node(x).shape.width;
+                            let got = format!("{heads} heads for a width of {width}");
+                            return refuse("heads that divide the width", got);
+                        }
+                    }
+                }
+                LayerSpec::Transformer {
+                    heads,
+                    hidden,
+                    causal,
+                } => {
+                    let width = self.graph.node(x).shape.width;
+                    let block = transformer::block(width, *heads, *hidden, *causal);
+                    self.list(&format!("{name}."), &block, x)?
+                }
+                LayerSpec::Embedding { symbols, width } => {
+                    let symbols = *symbols;
+                    if symbols == 0 || *width == 0 || symbols > embedding::MAX_SYMBOLS {
+                        let expected = "1 to 2^24 symbols, and a width of at least 1";
+                        return refuse(expected, format!("{symbols} symbols, width {width}"));
+                    }
+                    match embedding::forward(&mut self.graph, &name, x, symbols, *width) {
+                        Some(y) => y,
+                        None => {
+                            let expected = "an embedding at the beginning, of the samples";
+                            return refuse(expected, "one behind other layers".into());
+                        }
+                    }
                 }
                 LayerSpec::Rows { rows } => match rows::forward(&mut self.graph, x, *rows) {
                     Some(y) => y,

@@ -5,62 +5,8 @@ use std::ops::Range;
 
 use kernels::Activation;
 
-/// A matrix in one of the buffers that a plan runs over: some columns of a dense row-major one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Region {
-    /// Where the whole matrix begins.
-    pub(crate) offset: usize,
-    /// Distance between rows: the width of the whole.
-    pub(crate) stride: usize,
-    /// The first of the columns.
-    pub(crate) col: usize,
-    pub(crate) rows: usize,
-    pub(crate) cols: usize,
-}
-
-impl Region {
-    /// A whole matrix.
-    pub(crate) fn dense(offset: usize, rows: usize, cols: usize) -> Self {
-        Self {
-            offset,
-            stride: cols,
-            col: 0,
-            rows,
-            cols,
-        }
-    }
-
-    /// Number of elements.
-    pub(crate) fn len(&self) -> usize {
-        self.rows * self.cols
-    }
-
-    /// Where the whole matrix lies.
-    pub(crate) fn whole(&self) -> Range<usize> {
-        self.offset..self.offset + self.rows * self.stride
-    }
-
-    /// Whether it is all of the matrix.
-    pub(crate) fn is_whole(&self) -> bool {
-        self.cols == self.stride
-    }
-
-    /// The columns in which it lies.
-    pub(crate) fn columns(&self) -> Range<usize> {
-        self.col..self.col + self.cols
-    }
-}
-
-/// What a call reads.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Source {
-    /// The samples of the batch.
-    Input,
-    /// A matrix of parameters.
-    Parameters(Region),
-    /// A value computed earlier.
-    Arena(Region),
-}
+use super::layer_call::LayerCall;
+use super::region::{Region, Source};
 
 /// What a call writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -143,6 +89,8 @@ pub(crate) enum Call {
     },
     /// `sums_j = sum_i x_ij`
     ColumnSums { x: Region, sums: Region },
+    /// What a layer computes that is no product.
+    Layer(LayerCall),
 }
 
 impl Call {
@@ -154,6 +102,7 @@ impl Call {
             Self::Sum { y, .. } | Self::Activation { y, .. } => y.len() as u64,
             Self::ActivationGradient { dx, .. } => dx.len() as u64,
             Self::ColumnSums { x, .. } => x.len() as u64,
+            Self::Layer(call) => call.flop(),
         }
     }
 }
@@ -214,6 +163,15 @@ impl fmt::Display for Call {
                 format!("{} x {}", dx.rows, dx.cols),
                 format!("{} {activation:?}'", Sink::Arena(*dx)),
             ),
+            Self::Layer(call) => {
+                let y = call.main();
+                line(
+                    f,
+                    call.name(),
+                    format!("{} x {}", y.rows, y.cols),
+                    Sink::Arena(y).to_string(),
+                )
+            }
             Self::ColumnSums { x, sums } => line(
                 f,
                 "column sums",

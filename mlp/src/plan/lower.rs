@@ -6,9 +6,11 @@ use kernels::Activation;
 
 use super::fuse::Fusion;
 use super::place::Places;
-use super::{Call, Fused, Plan, Product, Region, Sink, Source};
-use crate::graph::{Graph, NodeId, Op, Shape};
-use crate::params::{LINE, ParamId, Parameter};
+use super::{
+    Call, Fused, Heads, LayerCall, NormCall, Plan, Product, Region, RunningStep, Sink, Source,
+};
+use crate::graph::{Graph, NodeId, NormParameters, Op, Shape};
+use crate::params::{BufferId, LINE, ParamId, Parameter};
 
 /// Which passes a plan is made for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,9 +45,12 @@ pub(crate) fn lower(graph: &Graph, batch: usize, passes: Passes) -> Plan {
     let fusion = Fusion::new(graph, &nodes);
     let lowering = Lowering {
         graph,
+        batch,
+        passes,
         places: Places::new(graph, &nodes, &fusion, batch),
         fusion,
     };
+    let running = lowering.running();
     let (mut forward, mut backward) = (Vec::new(), Vec::new());
     let mut output_gradient = None;
     let mut order = nodes;
@@ -67,6 +72,7 @@ pub(crate) fn lower(graph: &Graph, batch: usize, passes: Passes) -> Plan {
         outputs: lowering.value(graph.outputs()),
         output_gradient,
         arena_len: lowering.places.arena_len,
+        running,
         unfused: unfused(graph),
     }
 }
@@ -95,6 +101,8 @@ fn unfused(graph: &Graph) -> Vec<Range<usize>> {
 
 struct Lowering<'g> {
     graph: &'g Graph,
+    batch: usize,
+    passes: Passes,
     fusion: Fusion,
     places: Places<'g>,
 }
@@ -108,7 +116,7 @@ impl Lowering<'_> {
         }
         let y = self.value(id);
         match self.graph.node(id).op {
-            Op::Input | Op::OutputGradient { .. } | Op::Columns { .. } => {}
+            Op::Input | Op::OutputGradient { .. } | Op::Columns { .. } | Op::Statistics { .. } => {}
             Op::Copy { x } => calls.push(Call::Copy {
                 x: self.source(x),
                 y,
@@ -182,6 +190,14 @@ impl Lowering<'_> {
                 },
                 k: self.value(dy).rows,
             }),
+            Op::LayerNorm { .. }
+            | Op::LayerNormGradient { .. }
+            | Op::BatchNorm { .. }
+            | Op::BatchNormGradient { .. }
+            | Op::Attention { .. }
+            | Op::AttentionGradient { .. }
+            | Op::Embedding { .. }
+            | Op::EmbeddingGradient { .. } => calls.extend(self.layer(id, y).map(Call::Layer)),
             Op::BiasGradient { dy, bias } => calls.push(Call::ColumnSums {
                 x: self.value(dy),
                 sums: self.parameter(bias),
@@ -225,6 +241,163 @@ impl Lowering<'_> {
             k: self.graph.node(x).shape.width,
         });
         true
+    }
+
+    /// The call of a layer that is no product.
+    fn layer(&self, id: NodeId, y: Region) -> Option<LayerCall> {
+        // A gradient that is not wanted has no width.
+        let wanted = (self.graph.node(id).shape.width > 0).then_some(y);
+        let value = |id| self.value(id);
+        Some(match self.graph.node(id).op {
+            Op::LayerNorm {
+                x,
+                statistics,
+                norm,
+            } => LayerCall::LayerNorm {
+                x: value(x),
+                norm: self.norm(norm),
+                statistics: value(statistics),
+                y,
+            },
+            Op::LayerNormGradient {
+                dy,
+                x,
+                statistics,
+                norm,
+            } => LayerCall::LayerNormGradient {
+                x: value(x),
+                norm: self.norm(norm),
+                statistics: value(statistics),
+                dy: value(dy),
+                dx: wanted,
+            },
+            Op::BatchNorm {
+                x, norm, running, ..
+            } if self.passes == Passes::Forward => LayerCall::BatchNormPredict {
+                x: value(x),
+                norm: self.norm(norm),
+                mean: self.buffer(running.mean),
+                var: self.buffer(running.var),
+                y,
+            },
+            Op::BatchNorm {
+                x,
+                statistics,
+                norm,
+                ..
+            } => LayerCall::BatchNorm {
+                x: value(x),
+                norm: self.norm(norm),
+                statistics: value(statistics),
+                y,
+            },
+            Op::BatchNormGradient {
+                dy,
+                x,
+                statistics,
+                norm,
+            } => LayerCall::BatchNormGradient {
+                x: value(x),
+                norm: self.norm(norm),
+                statistics: value(statistics),
+                dy: value(dy),
+                dx: wanted,
+            },
+            Op::Attention {
+                qkv,
+                lse,
+                heads,
+                causal,
+            } => LayerCall::Attention {
+                qkv: value(qkv),
+                over: self.heads(heads, causal),
+                lse: value(lse),
+                y,
+            },
+            Op::AttentionGradient {
+                dy,
+                y: output,
+                qkv,
+                lse,
+                heads,
+                causal,
+            } => LayerCall::AttentionGradient {
+                qkv: value(qkv),
+                over: self.heads(heads, causal),
+                lse: value(lse),
+                y: value(output),
+                dy: value(dy),
+                dx: y,
+            },
+            Op::Embedding {
+                x,
+                table,
+                positions,
+            } => LayerCall::Embedding {
+                numbers: self.source(x),
+                table: self.parameter(table),
+                positions: self.parameter(positions),
+                y,
+            },
+            Op::EmbeddingGradient {
+                dy,
+                x,
+                table,
+                positions,
+            } => LayerCall::EmbeddingGradient {
+                numbers: self.source(x),
+                table: self.parameter(table),
+                positions: self.parameter(positions),
+                dy: value(dy),
+            },
+            _ => return None,
+        })
+    }
+
+    fn heads(&self, heads: usize, causal: bool) -> Heads {
+        Heads {
+            batch: self.batch,
+            heads,
+            causal,
+        }
+    }
+
+    fn norm(&self, norm: NormParameters) -> NormCall {
+        NormCall {
+            gamma: self.parameter(norm.gamma),
+            beta: self.parameter(norm.beta),
+            eps: norm.eps,
+        }
+    }
+
+    fn buffer(&self, id: BufferId) -> Region {
+        let buffer = self.graph.parameters().buffer(id);
+        Region::dense(buffer.offset, buffer.rows, buffer.cols)
+    }
+
+    /// The steps of running statistics, if the backward pass is planned.
+    fn running(&self) -> Vec<RunningStep> {
+        let training = self.passes == Passes::Both;
+        let nodes = self.graph.forward_nodes().filter(|_| training);
+        let step = |id| match self.graph.node(id).op {
+            Op::BatchNorm {
+                statistics,
+                running,
+                ..
+            } => {
+                let Region { offset, cols, .. } = self.value(statistics);
+                let row = |number: usize| Region::dense(offset + number * cols, 1, cols);
+                Some(RunningStep {
+                    mean: self.buffer(running.mean),
+                    var: self.buffer(running.var),
+                    batch_mean: row(0),
+                    batch_var: row(2),
+                    momentum: running.momentum,
+                })
+            }
+            _ => None,
+        };
+        nodes.filter_map(step).collect()
     }
 
     /// Where a node lies in the arena.

@@ -107,7 +107,7 @@ fn what_cannot_be_fused_is_a_call_of_its_own() {
 }
 
 /// What a call reads in the arena, and what it writes there.
-fn touched(call: &Call) -> (Vec<Region>, Option<Region>) {
+fn touched(call: &Call) -> (Vec<Region>, Vec<Region>) {
     let in_arena = |source: &Source| match source {
         Source::Arena(region) => Some(*region),
         _ => None,
@@ -119,16 +119,17 @@ fn touched(call: &Call) -> (Vec<Region>, Option<Region>) {
                 reads.push(*saved);
             }
             match c {
-                Sink::Arena(region) => (reads, Some(*region)),
-                Sink::Gradients(_) => (reads, None),
+                Sink::Arena(region) => (reads, vec![*region]),
+                Sink::Gradients(_) => (reads, Vec::new()),
             }
         }
-        Call::Copy { x, y } => (in_arena(x).into_iter().collect(), Some(*y)),
-        Call::Sum { a, b, y } if a == y => (vec![*b], Some(*y)),
-        Call::Sum { a, b, y } => (vec![*a, *b], Some(*y)),
-        Call::Activation { x, y, .. } => (vec![*x], Some(*y)),
-        Call::ActivationGradient { saved, dy, dx, .. } => (vec![*saved, *dy], Some(*dx)),
-        Call::ColumnSums { x, .. } => (vec![*x], None),
+        Call::Copy { x, y } => (in_arena(x).into_iter().collect(), vec![*y]),
+        Call::Sum { a, b, y } if a == y => (vec![*b], vec![*y]),
+        Call::Sum { a, b, y } => (vec![*a, *b], vec![*y]),
+        Call::Activation { x, y, .. } => (vec![*x], vec![*y]),
+        Call::ActivationGradient { saved, dy, dx, .. } => (vec![*saved, *dy], vec![*dx]),
+        Call::ColumnSums { x, .. } => (vec![*x], Vec::new()),
+        Call::Layer(call) => call.touched(),
     }
 }
 
@@ -171,8 +172,8 @@ fn check_memory(plan: &Plan, connected: bool) {
                     "{call:?} in {plan}"
                 );
             }
-            if let Some(region) = written {
-                write(owner, &region);
+            for region in &written {
+                write(owner, region);
             }
         }
     };
@@ -204,7 +205,13 @@ fn no_value_is_overwritten_before_its_last_reader() {
             net.dense(3 + 7 * (i % 5)).relu()
         }),
     ];
-    let connected = [resnet(), densenet(), text_form()];
+    let connected = [
+        resnet(),
+        densenet(),
+        text_form(),
+        transformer(),
+        normalised(),
+    ];
     let plain = plain.into_iter().map(|net| (net, false));
     for (net, connected) in plain.chain(connected.map(|net| (net, true))) {
         let net = net.loss(crate::Loss::MeanSquaredError);
@@ -224,6 +231,18 @@ fn resnet() -> MlpBuilder {
         .relu()
         .residual(|block| block.relu().dense(16).relu().dense(16))
         .residual_projected(|block| block.dense(9).tanh())
+        .dense(3)
+}
+
+fn transformer() -> MlpBuilder {
+    let net = MlpBuilder::new(5).embedding(7, 8).transformer(2, 12);
+    net.causal_transformer(4, 6).layer_norm().rows(1).dense(3)
+}
+
+fn normalised() -> MlpBuilder {
+    let net = MlpBuilder::new(6).batch_norm().dense(8).batch_norm().relu();
+    net.concat(|block| block.layer_norm().dense(4))
+        .residual(|block| block.batch_norm().dense(12))
         .dense(3)
 }
 

@@ -1,6 +1,8 @@
 //! The buffers that the calls of a plan name, and one call on them.
 
-use kernels::{Epilogue, Gemm, KernelError, Kernels, MatMut, MatRef, Team, Workspace};
+use kernels::{
+    AttentionWorkspace, Epilogue, Gemm, KernelError, Kernels, MatMut, MatRef, Team, Workspace,
+};
 
 use crate::plan::{Call, Fused, Product, Region, Sink, Source};
 
@@ -130,6 +132,13 @@ fn by_rows_of_two(
     Ok(())
 }
 
+/// Memory without meaning between calls.
+#[derive(Debug, Default)]
+pub(super) struct Scratch {
+    pub(super) gemm: Workspace,
+    pub(super) attention: AttentionWorkspace,
+}
+
 /// The buffers that the calls of a plan name.
 pub(super) struct Memory<'m> {
     pub(super) input: MatRef<'m>,
@@ -144,13 +153,13 @@ impl Memory<'_> {
         &mut self,
         call: &Call,
         kernels: &Kernels,
-        workspace: &mut Workspace,
+        scratch: &mut Scratch,
         team: &Team,
     ) -> Result<(), KernelError> {
         match *call {
             Call::Gemm { .. } => {
                 let (gemm, c) = self.product(call)?;
-                kernels.gemm(&gemm, c, workspace, team)
+                kernels.gemm(&gemm, c, &mut scratch.gemm, team)
             }
             Call::Copy { x, y } => {
                 let input = self.input;
@@ -187,6 +196,7 @@ impl Memory<'_> {
                     kernels.activation_backward(activation, saved, dy, dx)
                 })
             }
+            Call::Layer(ref call) => self.run_layer(call, kernels, &mut scratch.attention, team),
             Call::ColumnSums { x, sums } => {
                 let x = matrix(self.arena, &x)?;
                 kernels.column_sums(x, 1.0, &mut self.gradients[sums.whole()])
