@@ -12,8 +12,10 @@ use kernels::{Isa, KernelError, Kernels};
 use serde::Serialize;
 
 pub(crate) use compare::{CompareArgs, SampleArgs, SampledCase};
-pub(crate) use network::{ActivationName, Layers, NetworkArgs, NetworkChoice, OptimizerName};
-pub(crate) use record::{RunArgs, TablesArgs};
+pub(crate) use network::{
+    ActivationName, Layers, NetworkArgs, NetworkChoice, OptimizerName, networks_named,
+};
+pub(crate) use record::{ReportArgs, RunArgs, TablesArgs};
 
 /// Where records are kept unless something else is said.
 const RECORDS: &str = "bench-harness/records";
@@ -41,6 +43,10 @@ pub(crate) enum Suite {
     Fused(CommonArgs),
     /// Softmax, losses, activations: elements per ns; updates of parameters: GB/s.
     Vector(CommonArgs),
+    /// What the data take of an epoch: shuffling the samples, gathering the rows of each batch.
+    Epoch(EpochArgs),
+    /// How long a step takes at worst, and how much memory a training takes.
+    Latency(LatencyArgs),
     /// Whether more threads are ever slower, over widths and batches.
     Threads(CommonArgs),
     /// Whether cost grows as documented: exponents of time and memory over width, depth and batch.
@@ -48,6 +54,8 @@ pub(crate) enum Suite {
     /// Whether one build of this program is slower than another, both run in turn; or what two saved
     /// records say.
     Compare(CompareArgs),
+    /// All of it at a glance: one page with tables and plots.
+    Report(ReportArgs),
     /// A record of what this machine reaches, to be kept.
     Run(RunArgs),
     /// Tables for people, made from a record.
@@ -148,6 +156,45 @@ pub(crate) struct InferArgs {
 pub(crate) struct CommonArgs {
     #[command(flatten)]
     pub(crate) common: Common,
+}
+
+/// What the data take of an epoch.
+#[derive(Args, Debug)]
+pub(crate) struct EpochArgs {
+    /// Names of networks, as in `train --suite networks`.
+    #[arg(long, default_value = "CDEFGH")]
+    pub(crate) networks: String,
+    #[command(flatten)]
+    pub(crate) common: Common,
+}
+
+/// How long a step takes at worst.
+#[derive(Args, Debug)]
+pub(crate) struct LatencyArgs {
+    /// How many steps are timed, each by itself.
+    #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) steps: u64,
+    /// Widths from the inputs to the outputs.
+    #[arg(long, default_value = "17,64,64,6")]
+    pub(crate) layers: Layers,
+    /// Samples of a step.
+    #[arg(long, default_value_t = 64)]
+    pub(crate) batch: usize,
+    /// What follows each layer but the last.
+    #[arg(long, value_enum, default_value_t = ActivationName::Tanh)]
+    pub(crate) activation: ActivationName,
+    /// What the gradients are used by.
+    #[arg(long, value_enum, default_value_t = OptimizerName::Adam)]
+    pub(crate) optimizer: OptimizerName,
+    /// Threads to use; 0 means as many as there are cores.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) threads: usize,
+    /// Instruction set to use instead of the best: scalar, neon, avx2, avx512, amx.
+    #[arg(long, value_parser = parse_isa)]
+    pub(crate) isa: Option<Isa>,
+    /// One JSON object instead of a table.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// Exponents of time and memory.

@@ -13,6 +13,36 @@ pub(crate) fn gemm(m: usize, n: usize, k: usize) -> f64 {
     2.0 * m as f64 * n as f64 * k as f64
 }
 
+/// The same with its bytes: A, B and C once each.
+pub(crate) fn product(m: usize, n: usize, k: usize) -> Cost {
+    Cost {
+        flop: gemm(m, n, k),
+        bytes: bytes(m * k + k * n + m * n),
+    }
+}
+
+/// Operations of a vector operation for each element, as its formula in `kernels` has them: an
+/// addition, a multiplication, a division, a root and a comparison are one each, a multiply-add is two.
+/// `None` for an operation without a count.
+pub(crate) fn vector_flop(op: &str) -> Option<f64> {
+    // Reduction of the argument, polynomial of six terms, scaling.
+    const EXP: f64 = 23.0;
+    Some(match op {
+        "relu" => 1.0,
+        "sigmoid" => EXP + 9.0,
+        // The polynomial near zero, and the exponential elsewhere: both are made, one is taken.
+        "tanh" => EXP + 19.0,
+        // Largest, difference, exponential, sum, quotient.
+        "softmax" => EXP + 4.0,
+        // The same, and the gradient's difference and scale.
+        "softmax_cross_entropy" => EXP + 6.0,
+        "sgd" => 2.0,
+        // First moment 3, second moment 4, root, two quotients, sum, product, difference.
+        "adam" => 13.0,
+        _ => return None,
+    })
+}
+
 /// The products of a forward pass: `2 batch sum d_l d_(l-1)`.
 pub(crate) fn forward(layers: &[usize], batch: usize) -> f64 {
     layers.windows(2).map(|d| gemm(batch, d[1], d[0])).sum()
@@ -44,6 +74,19 @@ pub(crate) fn backward_pass(layers: &[usize], batch: usize) -> Cost {
     Cost {
         flop: forward(layers, batch) + forward(inner, batch),
         bytes: bytes(weight_gradients + data_gradients),
+    }
+}
+
+/// A step of training with plain gradient descent: all three passes.
+pub(crate) fn training_pass(layers: &[usize], batch: usize) -> Cost {
+    let passes = [
+        forward_pass(layers, batch),
+        backward_pass(layers, batch),
+        sgd_update(layers),
+    ];
+    Cost {
+        flop: passes.iter().map(|pass| pass.flop).sum(),
+        bytes: passes.iter().map(|pass| pass.bytes).sum(),
     }
 }
 
@@ -95,5 +138,13 @@ mod tests {
             bytes: 12.0 * (9.0 + 4.0),
         };
         assert_eq!(sgd_update(&layers), update);
+        let step = training_pass(&layers, 4);
+        assert_eq!(step.flop, forward.flop + backward.flop + update.flop);
+        assert_eq!(step.bytes, forward.bytes + backward.bytes + update.bytes);
+        let product = Cost {
+            flop: 60.0,
+            bytes: 4.0 * (10.0 + 15.0 + 6.0),
+        };
+        assert_eq!(super::product(2, 3, 5), product);
     }
 }

@@ -7,7 +7,7 @@ use std::hint::black_box;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use kernels::{Isa, Team, probe};
+use kernels::{Isa, Team, probe, with_team};
 
 /// Rounds of the multiply-add loop in one burst: some 100 us, long enough for the clock's resolution
 /// and short enough to be repeated between timings.
@@ -65,8 +65,17 @@ pub(crate) fn empty_phase_ns(team: &Team) -> f64 {
 /// Nanoseconds of a phase in which two members have to meet, from before it to after it; `None` if
 /// no second member came in time.
 pub(crate) fn hand_over_ns(team: &Team) -> Option<f64> {
-    let arrived = AtomicUsize::new(0);
+    hand_over_since(Instant::now(), team)
+}
+
+/// The same of the first phase of a scope with so many members, from before the scope.
+pub(crate) fn first_hand_over_ns(members: usize) -> Option<f64> {
     let started = Instant::now();
+    with_team(members, |team| hand_over_since(started, team))
+}
+
+fn hand_over_since(started: Instant, team: &Team) -> Option<f64> {
+    let arrived = AtomicUsize::new(0);
     team.run(2, &|_, _| {
         arrived.fetch_add(1, Ordering::Relaxed);
         let mut turns = 0_u32;

@@ -14,7 +14,9 @@
 //! | `peers` | other libraries |
 //! | `suites` | what can be measured |
 //! | `compare` | two builds of this program, run in turn |
+//! | `page` | all of it at a glance |
 //! | `records` | what was measured, kept |
+//! | `progress` | how far a long measurement is, and Ctrl-C |
 #![forbid(unsafe_code)]
 
 mod args;
@@ -23,7 +25,9 @@ mod cost;
 mod machine;
 mod network;
 mod operands;
+mod page;
 mod peers;
+mod progress;
 mod records;
 mod report;
 mod stats;
@@ -32,6 +36,7 @@ mod timing;
 mod versus;
 
 use std::alloc::System;
+use std::io;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -44,24 +49,48 @@ use records::is_record;
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
-fn main() -> anyhow::Result<ExitCode> {
+fn main() -> ExitCode {
+    match run() {
+        Ok(_) if progress::is_interrupted() => progress::INTERRUPTED.into(),
+        Ok(code) => code,
+        // Whoever read the lines has seen enough.
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> anyhow::Result<ExitCode> {
+    progress::listen()?;
     match CommandLine::parse().suite {
         Suite::Gemm(args) if args.variants => suites::variants::run(&args)?,
         Suite::Gemm(args) => suites::gemm::run(&args)?,
-        Suite::Train(args) => suites::train::run(&args)?,
-        Suite::Infer(args) => suites::infer::run(&args)?,
+        Suite::Train(args) => suites::network::Plan::from(&args).run()?,
+        Suite::Infer(args) => suites::network::Plan::from(&args).run()?,
         Suite::Peak(args) => suites::peak::run(&args)?,
         Suite::Fused(args) => suites::fused::run(&args)?,
         Suite::Vector(args) => suites::vector::run(&args)?,
+        Suite::Epoch(args) => suites::epoch::run(&args)?,
+        Suite::Latency(args) => suites::latency::run(&args)?,
         Suite::Threads(args) => suites::threads::run(&args)?,
         Suite::Complexity(args) => suites::complexity::run(&args)?,
         Suite::Compare(args) if is_record(&args.old, &args.records) => {
             return records::compare::run(&args);
         }
         Suite::Compare(args) => return compare::run(&args),
+        Suite::Report(args) => page::run(&args)?,
         Suite::Run(args) => records::run::run(&args)?,
         Suite::Tables(args) => records::tables::run(&args)?,
         Suite::Sample(args) => compare::sampler::run(&args)?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error
+        .chain()
+        .filter_map(|cause| cause.downcast_ref::<io::Error>())
+        .any(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }

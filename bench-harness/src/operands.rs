@@ -1,9 +1,12 @@
 //! The operands of a product to be timed, and the check of its result.
 
-use crate::args::Op;
+use crate::args::{ActivationName, Op};
 
 /// Elements of C that are held against f64: all of a small C, an even spread over a large one.
 const CHECKED: usize = 4096;
+
+/// An activation may be off by this many units in the last place.
+const ACTIVATION_UNITS: f64 = 4.0;
 
 /// A and B as they are stored, row-major.
 #[derive(Debug)]
@@ -73,16 +76,33 @@ impl Operands {
         f64::from(self.b[row * self.b_stored().1 + col])
     }
 
-    /// Holds C against sums in f64: `|c - c64| <= (k + 1) eps sum |a| |b|`, the bound of any order of
+    /// Holds C against sums in f64: `|c - c64| <= (k + 4) eps sum |a| |b|`, the bound of any order of
     /// summation, twice over.
     pub(crate) fn check(&self, c: &[f32]) -> Result<(), String> {
+        self.check_layer(c, &vec![0.0; self.n], ActivationName::Identity)
+    }
+
+    /// The same of `act(A B + bias)`, whose slope is nowhere above 1: the bias is one more summand, and
+    /// the activation may be off by some units in its last place.
+    pub(crate) fn check_layer(
+        &self,
+        c: &[f32],
+        bias: &[f32],
+        activation: ActivationName,
+    ) -> Result<(), String> {
+        let eps = f64::from(f32::EPSILON);
         let step = c.len().div_ceil(CHECKED).max(1);
         for index in (0..c.len()).step_by(step) {
             let (i, j) = (index / self.n, index % self.n);
             let products = (0..self.k).map(|p| self.a_at(i, p) * self.b_at(p, j));
-            let (exact, scale) =
-                products.fold((0.0, 0.0), |(sum, abs), x| (sum + x, abs + x.abs()));
-            let bound = (self.k + 1) as f64 * f64::from(f32::EPSILON) * scale;
+            let bias = f64::from(bias[j]);
+            let (sum, scale) =
+                products.fold((bias, bias.abs()), |(sum, abs), x| (sum + x, abs + x.abs()));
+            let exact = activation.of(sum);
+            let mut bound = (self.k + 4) as f64 * eps * scale;
+            if activation != ActivationName::Identity {
+                bound += ACTIVATION_UNITS * eps * exact.abs();
+            }
             let got = f64::from(c[index]);
             let error = (got - exact).abs();
             if error.is_nan() || error > bound {

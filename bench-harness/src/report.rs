@@ -168,17 +168,17 @@ impl<A: Serialize, E: Serialize> Record<A, E> {
         }
     }
 
-    /// Prints the record: as JSON, or as `title` and the figures. A warning goes to stderr.
+    /// Prints the record: as JSON, or as `title` and the figures. A warning goes to stderr, for people:
+    /// in JSON it is `peak_spread`.
     pub(crate) fn print(&self, json: bool, title: &str, note: &str) -> io::Result<()> {
-        if let Some(warning) = self.figures.warning() {
-            writeln!(io::stderr().lock(), "warning: {title}: {warning}")?;
-        }
         if json {
             return print_json(self);
         }
+        if let Some(warning) = self.figures.warning() {
+            writeln!(io::stderr().lock(), "warning: {title}: {warning}")?;
+        }
         let f = &self.figures;
-        writeln!(
-            io::stdout().lock(),
+        print_line(&format!(
             "{title:<24} {:<22} {:<7} {:>2} T {:>12.2} us +-{:>5.1} % {:>9.1} GFLOP/s {:>5.1} % of \
              peak{note}",
             self.setting.r#impl,
@@ -188,15 +188,18 @@ impl<A: Serialize, E: Serialize> Record<A, E> {
             100.0 * f.mad_ns / f.median_ns,
             f.gflop_per_s,
             100.0 * f.fraction_of_peak,
-        )
+        ))
     }
 }
 
 /// Prints one object on a line of its own.
 pub(crate) fn print_json(object: &impl Serialize) -> io::Result<()> {
-    let mut out = io::stdout().lock();
-    serde_json::to_writer(&mut out, object)?;
-    writeln!(out)
+    print_line(&serde_json::to_string(object)?)
+}
+
+/// Prints a line; unlike `println`, it does not panic when nobody reads it.
+pub(crate) fn print_line(line: &str) -> io::Result<()> {
+    writeln!(io::stdout().lock(), "{line}")
 }
 
 /// Adds the version of the schema to an object that is no [`Record`].

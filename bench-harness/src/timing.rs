@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use kernels::{Isa, with_team};
 
 use crate::machine;
+use crate::progress::is_interrupted;
 
 /// A sample is that many calls that it lasts at least this long: far above the clock's resolution,
 /// far below the time slice of a scheduler.
@@ -89,7 +90,8 @@ pub(crate) fn in_turn(
     let mut series: Vec<Series> = contestants.iter().map(|_| Series::default()).collect();
     let started = Instant::now();
     for round in 0..ROUNDS {
-        if round >= MIN_ROUNDS && started.elapsed() > budget {
+        let is_enough = round >= MIN_ROUNDS && started.elapsed() > budget;
+        if is_enough || round > 0 && is_interrupted() {
             break;
         }
         let mut order: Vec<_> = (0..contestants.len()).collect();

@@ -6,7 +6,7 @@ use anyhow::Context;
 use kernels::Isa;
 use serde::Serialize;
 
-use crate::report::{Versioned, print_json};
+use crate::report::{Versioned, print_json, print_line};
 use crate::stats::bootstrap::Estimate;
 use crate::stats::verdict::Verdict;
 use crate::stats::{median, paired_ratios};
@@ -74,7 +74,7 @@ impl Versus {
         if json {
             print_json(&Versioned::new(suite, Line { case, versus: self }))?;
         } else {
-            println!(
+            print_line(&format!(
                 "{title:<48} {:>11.2} us {:>11.2} us  takes {:.3} times as long ({:.3} to {:.3}): \
                  {}",
                 self.first_median_ns / 1e3,
@@ -83,7 +83,7 @@ impl Versus {
                 self.ratio_low,
                 self.ratio_high,
                 self.verdict.words()
-            );
+            ))?;
         }
         Ok(())
     }

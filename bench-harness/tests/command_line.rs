@@ -179,6 +179,139 @@ fn a_table_of_networks_is_run() {
 }
 
 #[test]
+fn networks_in_use_have_one_sample_and_many() {
+    let objects = check("infer --suite serving --budget-ms 1 --json", 14, &TIMED);
+    for batch in [1, 64] {
+        let of_batch = objects.iter().filter(|object| object["batch"] == batch);
+        assert_eq!(of_batch.count(), 7, "{batch}");
+    }
+}
+
+#[test]
+fn the_machine_is_described() {
+    let objects = objects("peak --json");
+    let of = |kind: &str| {
+        let found = objects.iter().filter(|object| object["kind"] == kind);
+        found.collect::<Vec<_>>()
+    };
+    assert_eq!(of("cpu").len(), 1);
+    for (kind, figure, least) in [
+        ("multiply_add", "peak_gflop_per_s", 1),
+        ("bandwidth", "gb_per_s", 9),
+    ] {
+        assert!(of(kind).len() >= least, "{kind}");
+        for object in of(kind) {
+            let number = |field: &str| object[field].as_f64().expect("a number");
+            assert!(number("min") <= number(figure), "{object:?}");
+            assert!(number(figure) <= number("max"), "{object:?}");
+            assert!(object.contains_key("mad") && object.contains_key("clock_ghz"));
+        }
+    }
+}
+
+#[test]
+fn the_data_of_an_epoch_are_a_part_of_it() {
+    let fields = ["shuffle_ns", "gather_ns", "step_ns", "samples", "epochs"];
+    // The largest takes seconds for each step.
+    for object in check("epoch --networks CD --budget-ms 1 --json", 2, &fields) {
+        let share = object["data_share"].as_f64().expect("a number");
+        assert!(0.0 < share && share < 1.0, "{object:?}");
+    }
+}
+
+#[test]
+fn every_step_of_a_latency_counts() {
+    let line = "latency --steps 2000 --layers 5,4,3 --batch 2 --json";
+    let object = &check(line, 1, &["p50_ns", "p99_99_ns", "peak_rss_bytes"])[0];
+    assert_eq!(object["steps"], 2000);
+    let ns = |field: &str| object[field].as_u64().expect("a number");
+    assert!(ns("min_ns") <= ns("p50_ns") && ns("p50_ns") <= ns("p99_ns"));
+    assert!(ns("p99_ns") <= ns("max_ns"));
+    let bins = object["histogram"].as_array().expect("bins").iter();
+    let steps = bins.map(|bin| bin["steps"].as_u64().expect("a number"));
+    assert_eq!(steps.sum::<u64>(), 2000);
+}
+
+#[test]
+fn a_report_is_drawn_from_a_record() {
+    let directory = format!("{}/report", env!("CARGO_TARGET_TMPDIR"));
+    let made = run(&format!(
+        "run --save small --records {directory} --budget-ms 1 -- gemm --suite squares --op nn"
+    ));
+    assert!(made.status.success(), "{made:?}");
+    let drawn = run(&format!(
+        "report --from small --records {directory} --out {directory}/out"
+    ));
+    assert!(drawn.status.success(), "{drawn:?}");
+    let page = std::fs::read_to_string(format!("{directory}/out/index.html")).expect("a page");
+    assert!(page.contains("Products") && page.contains("<svg class=\"wide\""));
+    assert!(!page.contains("http:") || page.contains("http://www.w3.org/2000/svg"));
+    for file in ["peers.svg", "peers.png"] {
+        let file = std::fs::metadata(format!("{directory}/out/{file}")).expect("a plot");
+        assert!(file.len() > 1_000);
+    }
+}
+
+/// Whether the process catches the signal that Ctrl-C sends.
+#[cfg(target_os = "linux")]
+fn listens(pid: u32) -> bool {
+    const SIGINT_BIT: u64 = 1 << (2 - 1);
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let caught = status
+        .lines()
+        .find_map(|line| line.strip_prefix("SigCgt:"))
+        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    caught.is_some_and(|mask| mask & SIGINT_BIT != 0)
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn an_interrupted_measurement_says_what_was_measured() {
+    use std::process::Stdio;
+    use std::thread::sleep;
+    use std::time::{Duration, Instant};
+
+    let steps: u64 = 200_000_000;
+    let line = format!("latency --steps {steps} --layers 5,4,3 --batch 2 --json");
+    let child = Command::new(PROGRAM)
+        .args(line.split(' '))
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program starts");
+    let started = Instant::now();
+    while !listens(child.id()) {
+        assert!(
+            started.elapsed() < Duration::from_secs(60),
+            "it never listens"
+        );
+        sleep(Duration::from_millis(5));
+    }
+    let pid = child.id().to_string();
+    let sent = Command::new("kill").args(["-INT", &pid]).status();
+    assert!(sent.is_ok_and(|status| status.success()));
+    let output = child.wait_with_output().expect("an end");
+    assert_eq!(output.status.code(), Some(130), "{output:?}");
+    let object: Map<String, Value> = serde_json::from_slice(&output.stdout).expect("an object");
+    let done = object["steps"].as_u64().expect("a number");
+    assert!(0 < done && done < steps, "{done}");
+}
+
+#[test]
+fn errors_are_one_line_however_much_is_asked_for() {
+    let output = Command::new(PROGRAM)
+        .args(["threads", "--threads", "1"])
+        .env("RUST_BACKTRACE", "1")
+        .output()
+        .expect("the program starts");
+    let errors = String::from_utf8(output.stderr).expect("text");
+    assert!(
+        errors.starts_with("error: ") && errors.lines().count() == 1,
+        "{errors}"
+    );
+}
+
+#[test]
 fn vector_operations_are_reported() {
     let fields = [
         "op",
@@ -190,6 +323,11 @@ fn vector_operations_are_reported() {
         "gb_per_s",
     ];
     let objects = check("vector --budget-ms 1 --json", 30, &fields);
+    let is_exact = |object: &&Map<String, Value>| {
+        let ulp = object["max_ulp"].as_f64();
+        ulp.is_none_or(|ulp| ulp < 8.0)
+    };
+    assert_eq!(objects.iter().filter(is_exact).count(), 30);
     for op in [
         "relu",
         "tanh_backward",
@@ -212,8 +350,10 @@ fn ways_of_doing_the_same_are_compared() {
         "noise",
         "verdict",
     ];
-    check("fused --budget-ms 1 --json", 15, &fields);
-    let objects = check("threads --threads 2 --budget-ms 1 --json", 30, &fields);
+    // Three activations of each shape, and eight epilogues.
+    check("fused --budget-ms 1 --json", 15 + 8, &fields);
+    // Networks, and products in three orientations.
+    let objects = check("threads --threads 2 --budget-ms 1 --json", 30 + 84, &fields);
     assert!(objects.iter().all(|object| object["threads"] == 2));
 }
 
@@ -227,6 +367,8 @@ fn mistakes_are_named() {
             "at least two widths",
         ),
         ("threads --threads 1", "at least 2"),
+        ("epoch --networks xyz", "from A to H"),
+        ("report --out /tmp --from no-such-record", "no-such-record"),
         ("gemm --m 0 --n 1 --k 1", "at least 1"),
     ] {
         let output = run(line);

@@ -30,7 +30,25 @@ enum NetworkTable {
     Networks,
     /// Those of them whose step takes less than some 50 ms: A to G.
     Small,
+    /// The one whose step takes longer: H.
+    Large,
+    /// A to G with one sample, and with 64: what is asked of a network in use.
+    Serving,
 }
+
+impl NetworkTable {
+    /// Whether the network of this name is in the table.
+    fn holds(self, name: &str) -> bool {
+        match self {
+            Self::Networks => true,
+            Self::Small | Self::Serving => name != "H",
+            Self::Large => name == "H",
+        }
+    }
+}
+
+/// Batches of [`NetworkTable::Serving`].
+const SERVED: [usize; 2] = [1, 64];
 
 /// A network and the batch that it is given.
 #[derive(Clone, Debug, Serialize)]
@@ -75,23 +93,41 @@ impl NetworkChoice {
                 batch: self.batch,
                 activation: self.activation,
             }],
-            None => NETWORKS
-                .iter()
-                .filter(|(name, ..)| self.suite == Some(NetworkTable::Networks) || *name != "H")
-                .map(|&(name, layers, batch, activation)| NetworkArgs {
+            None => self.suite.map(Self::table).unwrap_or_default(),
+        }
+    }
+
+    fn table(suite: NetworkTable) -> Vec<NetworkArgs> {
+        NETWORKS
+            .iter()
+            .filter(|(name, ..)| suite.holds(name))
+            .flat_map(|&(name, layers, usual, activation)| {
+                let batches = if suite == NetworkTable::Serving {
+                    SERVED.to_vec()
+                } else {
+                    vec![usual]
+                };
+                batches.into_iter().map(move |batch| NetworkArgs {
                     name: Some(name),
                     layers: Layers(layers.to_vec()),
                     batch,
                     activation,
                 })
-                .collect(),
-        }
+            })
+            .collect()
     }
 
     /// The first of them.
     pub(crate) fn first(&self) -> NetworkArgs {
         self.networks().swap_remove(0)
     }
+}
+
+/// The networks whose names are among these letters.
+pub(crate) fn networks_named(names: &str) -> Vec<NetworkArgs> {
+    let mut all = NetworkChoice::table(NetworkTable::Networks);
+    all.retain(|network| network.name.is_some_and(|name| names.contains(name)));
+    all
 }
 
 /// Activations by name.

@@ -21,6 +21,25 @@ pub(crate) struct RunArgs {
     pub(crate) case: Vec<String>,
 }
 
+/// All of it at a glance.
+#[derive(Args, Debug)]
+pub(crate) struct ReportArgs {
+    /// The directory that the page goes to (`index.html`), with its plots as files of their own and the
+    /// lines that it was made from.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: PathBuf,
+    /// Less exact, in under 90 seconds instead of under ten minutes on two cores.
+    #[arg(long)]
+    pub(crate) quick: bool,
+    /// Measures nothing and shows what a record says: a name in the directory of records, or a file
+    /// such as the `measured.jsonl` of an earlier report.
+    #[arg(long, value_name = "RECORD", conflicts_with = "quick")]
+    pub(crate) from: Option<PathBuf>,
+    /// Where records are kept.
+    #[arg(long, default_value = super::RECORDS)]
+    pub(crate) records: PathBuf,
+}
+
 /// Tables for people.
 #[derive(Args, Debug)]
 pub(crate) struct TablesArgs {

@@ -21,7 +21,8 @@ use serde::Serialize;
 
 use crate::args::CompareArgs;
 use crate::machine;
-use crate::report::{Versioned, print_json};
+use crate::progress::{Progress, is_interrupted};
+use crate::report::{Versioned, print_json, print_line};
 use crate::stats::bootstrap::Estimate;
 use crate::stats::verdict::{SLOWER, Verdict};
 use crate::stats::{self, median};
@@ -110,7 +111,7 @@ impl Turns {
         let mut series = [Vec::new(), Vec::new(), Vec::new()];
         for pair in 0..args.pairs {
             // Two turns at least, one in each order.
-            if pair >= 2 && started.elapsed() > limit {
+            if pair >= 2 && (started.elapsed() > limit || is_interrupted()) {
                 break;
             }
             let ns = turn(&mut trio, pair % 2 == 1, |program| program.sample(calls))?;
@@ -161,7 +162,7 @@ impl Comparison {
             return Ok(());
         }
         let verdict = self.verdict.words();
-        println!(
+        print_line(&format!(
             "{}\n    old {:.2} us, new {:.2} us: takes {:.4} times as long ({:.4} to {:.4}); old \
              against itself {:.4} ({:.4} to {:.4}); {} pairs in {} launches: {verdict}",
             self.case,
@@ -175,7 +176,7 @@ impl Comparison {
             self.a_to_a_high,
             self.pairs,
             self.launches,
-        );
+        ))?;
         Ok(())
     }
 }
@@ -184,10 +185,20 @@ impl Comparison {
 pub(crate) fn run(args: &CompareArgs) -> anyhow::Result<ExitCode> {
     let mut is_slower = false;
     for case in args.cases()? {
-        let mut turns = Turns::default();
-        for _ in 0..args.launches {
-            turns.launch(args, &case)?;
+        if is_interrupted() {
+            break;
         }
+        let mut turns = Turns::default();
+        let progress = Progress::of("compare", args.launches.into());
+        for launch in 0..args.launches {
+            // What two launches say can be told.
+            if launch >= 2 && is_interrupted() {
+                break;
+            }
+            turns.launch(args, &case)?;
+            progress.advance(1);
+        }
+        drop(progress);
         let comparison = Comparison::of(args, &case, &turns).context("nothing was timed")?;
         comparison.print(args.json)?;
         is_slower |= comparison.verdict == Verdict::Slower;

@@ -14,7 +14,8 @@ use std::time::Duration;
 use anyhow::Context;
 
 use crate::args::{SampleArgs, SampledCase};
-use crate::suites::{gemm, infer, train};
+use crate::suites::gemm;
+use crate::suites::network::Plan;
 use crate::timing::{Contestant, calls_per_sample};
 
 /// Makes some calls twice: a slowdown whose size is known, for a test of what finds slowdowns.
@@ -52,8 +53,8 @@ pub(crate) fn run(args: &SampleArgs) -> anyhow::Result<()> {
     };
     match &args.case {
         SampledCase::Gemm(args) => gemm::with_ours(args, then),
-        SampledCase::Train(args) => train::with_ours(args, then),
-        SampledCase::Infer(args) => infer::with_ours(args, then),
+        SampledCase::Train(args) => Plan::from(args).with_ours(then),
+        SampledCase::Infer(args) => Plan::from(args).with_ours(then),
     }
 }
 

@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use super::{Saved, Timed};
 use crate::args::CompareArgs;
-use crate::report::{Versioned, print_json};
+use crate::report::{Versioned, print_json, print_line};
 use crate::stats::bootstrap::Estimate;
 use crate::stats::median;
 use crate::stats::verdict::{SLOWER, Verdict};
@@ -42,14 +42,14 @@ pub(crate) fn run(args: &CompareArgs) -> anyhow::Result<ExitCode> {
         "the records have no case in common"
     );
     if !args.json {
-        println!(
+        print_line(&format!(
             "not paired: the records were made at different times; compare builds to decide\n\
              {} ({}) against {} ({})",
             args.new.display(),
             new.machine.revision,
             args.old.display(),
             old.machine.revision
-        );
+        ))?;
     }
     for comparison in &comparisons {
         comparison.print(args.json)?;
@@ -124,7 +124,7 @@ impl Comparison<'_> {
         if json {
             print_json(&Versioned::new("compare", self))?;
         } else {
-            println!(
+            print_line(&format!(
                 "{:<56} takes {:.3} times as long ({:.3} to {:.3}), noise {:.3}: {}",
                 self.case,
                 self.ratio,
@@ -132,7 +132,7 @@ impl Comparison<'_> {
                 self.ratio_high,
                 self.noise,
                 self.verdict.words()
-            );
+            ))?;
         }
         Ok(())
     }

@@ -15,6 +15,7 @@ use std::time::SystemTime;
 use anyhow::{Context, ensure};
 use kernels::CpuInfo;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use crate::report::SCHEMA_VERSION;
 
@@ -39,7 +40,7 @@ pub(crate) struct Machine {
 
 impl Machine {
     /// This machine and this build, now.
-    fn here() -> Self {
+    pub(crate) fn here() -> Self {
         let info = CpuInfo::get();
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         Self {
@@ -92,16 +93,7 @@ impl Saved {
     }
 
     fn parse(text: &str) -> anyhow::Result<Self> {
-        let mut lines = text.lines();
-        let first = lines
-            .next()
-            .context("line 1: expected a machine, got nothing")?;
-        let machine: Machine = serde_json::from_str(first).context("line 1: expected a machine")?;
-        ensure!(
-            machine.schema_version == SCHEMA_VERSION,
-            "expected version {SCHEMA_VERSION} of the schema, got {}",
-            machine.schema_version
-        );
+        let (machine, lines) = machine_of(text)?;
         let timed = lines
             .enumerate()
             .map(|(index, line)| {
@@ -122,6 +114,37 @@ impl Saved {
         let timed = self.timed.iter();
         timed.filter(|timed| timed.case == case).collect()
     }
+}
+
+/// The machine of a record, and every object after it, whatever suite it is of.
+pub(crate) fn lines_of(
+    name: &Path,
+    directory: &Path,
+) -> anyhow::Result<(Machine, Vec<Map<String, Value>>)> {
+    let path = path_of(name, directory);
+    let text = fs::read_to_string(&path)
+        .with_context(|| format!("cannot read the record {}", path.display()))?;
+    let (machine, rest) = machine_of(&text).with_context(|| path.display().to_string())?;
+    let objects = rest.enumerate().map(|(index, line)| {
+        serde_json::from_str(line)
+            .with_context(|| format!("{}: line {}", path.display(), index + 2))
+    });
+    Ok((machine, objects.collect::<anyhow::Result<_>>()?))
+}
+
+/// The first line of a record, and the lines after it.
+fn machine_of(text: &str) -> anyhow::Result<(Machine, impl Iterator<Item = &str>)> {
+    let mut lines = text.lines();
+    let first = lines
+        .next()
+        .context("line 1: expected a machine, got nothing")?;
+    let machine: Machine = serde_json::from_str(first).context("line 1: expected a machine")?;
+    ensure!(
+        machine.schema_version == SCHEMA_VERSION,
+        "expected version {SCHEMA_VERSION} of the schema, got {}",
+        machine.schema_version
+    );
+    Ok((machine, lines))
 }
 
 /// Whether there is a record of this name, or in this file.

@@ -3,7 +3,7 @@
 //! A line is written as soon as it is known, so what was measured stays when the run is cut short.
 
 use std::fs::{self, File};
-use std::io::{self, BufRead, BufReader, IsTerminal, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, ensure};
@@ -11,6 +11,8 @@ use serde_json::{Map, Value};
 
 use super::{Machine, PASSES, path_of};
 use crate::args::RunArgs;
+use crate::progress::{Progress, is_interrupted};
+use crate::report::print_line;
 
 /// What is timed when no case is given.
 const USUAL: [&str; 5] = [
@@ -34,31 +36,35 @@ pub(crate) fn run(args: &RunArgs) -> anyhow::Result<()> {
     let mut file =
         File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
     writeln!(file, "{}", serde_json::to_string(&Machine::here())?)?;
+    let progress = Progress::of("run", u64::from(PASSES) * cases.len() as u64);
     for pass in 1..=PASSES {
         for case in &cases {
-            if io::stderr().is_terminal() {
-                eprintln!("pass {pass} of {PASSES}: {}", case.join(" "));
+            if is_interrupted() {
+                break;
             }
-            run_case(case, args.budget_ms, |mut object| {
+            progress.show(&case.join(" "));
+            let budget = ["--budget-ms".to_owned(), args.budget_ms.to_string()];
+            run_case(&[&case[..], &budget].concat(), |mut object| {
                 object.insert("case".to_owned(), describe(&object).into());
                 object.insert("pass".to_owned(), pass.into());
                 Ok(writeln!(file, "{}", serde_json::to_string(&object)?)?)
             })?;
+            progress.advance(1);
         }
     }
-    println!("{}", path.display());
+    print_line(&path.display().to_string())?;
     Ok(())
 }
 
-/// Runs one case in a process of its own and hands over each object it prints.
-fn run_case(
+/// Runs one case in a process of its own and hands over each object it prints. Ctrl-C is an early end
+/// and no error.
+pub(crate) fn run_case(
     case: &[String],
-    budget_ms: u64,
     mut then: impl FnMut(Map<String, Value>) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     let mut child = Command::new(std::env::current_exe()?)
         .args(case)
-        .args(["--json", "--budget-ms", &budget_ms.to_string()])
+        .arg("--json")
         .stdout(Stdio::piped())
         .spawn()?;
     let stdout = child
@@ -69,7 +75,8 @@ fn run_case(
         then(serde_json::from_str(&line?)?)?;
     }
     let status = child.wait()?;
-    ensure!(status.success(), "{} ended with {status}", case.join(" "));
+    let is_sound = status.success() || is_interrupted();
+    ensure!(is_sound, "{} ended with {status}", case.join(" "));
     Ok(())
 }
 

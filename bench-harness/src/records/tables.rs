@@ -106,7 +106,7 @@ fn tables(name: &str, record: &Saved) -> String {
 }
 
 /// Nanoseconds with a unit that leaves few digits.
-fn duration(ns: f64) -> String {
+pub(crate) fn duration(ns: f64) -> String {
     match ns {
         ns if ns < 1e4 => format!("{:.2} us", ns / 1e3),
         ns if ns < 1e6 => format!("{:.0} us", ns / 1e3),

@@ -5,6 +5,10 @@
 //! slower than one turn. How far such a ratio can be trusted is for [`bootstrap`] to say, and whether
 //! it is a difference at all for [`verdict`]. How cost grows with size is for [`regression`].
 
+use std::fmt;
+
+use serde::Serialize;
+
 pub(crate) mod bootstrap;
 #[cfg(test)]
 pub(crate) mod noise;
@@ -30,6 +34,38 @@ impl Summary {
             median,
             mad: self::median(&deviations)?,
         })
+    }
+}
+
+/// How far a series reaches, beside a median that has a name of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub(crate) struct Spread {
+    pub(crate) min: f64,
+    pub(crate) max: f64,
+    /// Median of `|x - median|`.
+    pub(crate) mad: f64,
+    pub(crate) repeats: usize,
+}
+
+impl Spread {
+    /// That of `series`, or `None` if it is empty.
+    pub(crate) fn of(series: &[f64]) -> Option<Self> {
+        let Summary { min, mad, .. } = Summary::of(series)?;
+        Some(Self {
+            min,
+            max: series.iter().copied().fold(f64::NEG_INFINITY, f64::max),
+            mad,
+            repeats: series.len(),
+        })
+    }
+}
+
+impl fmt::Display for Spread {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { min, max, mad, .. } = self;
+        // As many digits as show three of the smallest.
+        let digits = if *min < 10.0 { 2 } else { 1 };
+        write!(f, "({min:.digits$} to {max:.digits$}, +-{mad:.digits$})")
     }
 }
 
@@ -83,6 +119,20 @@ mod tests {
         };
         assert_eq!(summary, Some(expected));
         assert_eq!(Summary::of(&[]), None);
+    }
+
+    #[test]
+    fn a_spread_by_hand() {
+        let spread = Spread::of(&[10.0, 12.0, 11.0, 13.0, 1000.0]).expect("values");
+        let expected = Spread {
+            min: 10.0,
+            max: 1000.0,
+            mad: 1.0,
+            repeats: 5,
+        };
+        assert_eq!(spread, expected);
+        assert_eq!(spread.to_string(), "(10.0 to 1000.0, +-1.0)");
+        assert_eq!(Spread::of(&[]), None);
     }
 
     #[test]

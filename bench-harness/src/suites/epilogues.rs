@@ -15,6 +15,7 @@ use serde::Serialize;
 use super::gemm::view;
 use crate::args::{CommonArgs, Op};
 use crate::operands::{Operands, uniform};
+use crate::progress::each;
 use crate::timing::Call;
 use crate::versus::Versus;
 
@@ -271,7 +272,7 @@ struct Case {
 /// Times every epilogue against the product alone.
 pub(super) fn run(args: &CommonArgs, kernels: &'static Kernels) -> anyhow::Result<()> {
     let (m, n, k) = SHAPE;
-    for post in POSTS {
+    for post in each("fused", POSTS.to_vec()) {
         let mut layer = Layer::new(kernels, post);
         layer.check()?;
         // All work in the same memory: where it lies decides more than an epilogue costs.

@@ -9,6 +9,7 @@ use serde::Serialize;
 use crate::args::{GemmArgs, Op, ShapeTable};
 use crate::operands::Operands;
 use crate::peers::{self, Multiply};
+use crate::progress::each;
 use crate::report::{Figures, OURS, Record, Setting};
 use crate::stats::bootstrap::Estimate;
 use crate::stats::verdict::Verdict;
@@ -221,7 +222,7 @@ impl Contestant for Peer<'_> {
 pub(crate) fn run(args: &GemmArgs) -> anyhow::Result<()> {
     let kernels = args.common.kernels()?;
     let mut standings = Standings::default();
-    for case in cases(args)? {
+    for case in each("gemm", cases(args)?) {
         standings.add(run_case(args, kernels, case)?);
     }
     if !args.common.json {

@@ -2,13 +2,14 @@
 
 pub(crate) mod complexity;
 mod epilogues;
+pub(crate) mod epoch;
 pub(crate) mod fused;
 pub(crate) mod gemm;
-pub(crate) mod infer;
+pub(crate) mod latency;
+pub(crate) mod network;
 pub(crate) mod peak;
 mod shared;
 mod standings;
 pub(crate) mod threads;
-pub(crate) mod train;
 pub(crate) mod variants;
 pub(crate) mod vector;

@@ -1,146 +1,234 @@
-//! The peaks of the machine.
+//! The machine sheet: what the CPU is, and what it does at most.
+//!
+//! Every figure is the median of many short bursts, with the least, the most and the median absolute
+//! deviation beside it, and with the clock that a probe between the bursts saw.
 
-use kernels::{CpuInfo, Isa, Team, probe, with_team};
+use std::hint::black_box;
+use std::sync::Mutex;
+use std::thread::sleep;
+use std::time::Duration;
+
+use kernels::{Cache, CpuInfo, Isa, Team, TeamOptions, probe, with_team};
 use serde::Serialize;
 
 use crate::args::PeakArgs;
-use crate::report::{Versioned, print_json};
-use crate::{machine, stats};
+use crate::machine;
+use crate::progress::each;
+use crate::report::{Versioned, print_json, print_line};
+use crate::stats::{self, Spread};
 
-/// Bursts, passes and phases of each probe; their median is reported.
+/// Bursts and phases of each probe.
 const REPEATS: usize = 101;
 
-/// Passes over memory: each takes milliseconds.
-const MEMORY_REPEATS: usize = 11;
+/// Passes over memory, each of which takes milliseconds.
+const MEMORY_REPEATS: usize = 21;
 
-/// Longest buffer of the stream probes, 64 MiB of f32: beyond the share of the third-level cache
-/// that one core can count on.
-const MEMORY_ELEMENTS: usize = 16 << 20;
+/// Times that sleeping helpers are woken, and that the clock is read after a rest.
+const RESTS: usize = 21;
 
-/// The multiply-add peak of one instruction set.
+/// Long enough for a helper to go to sleep and for an idle core to slow down; shorter than a helper
+/// takes to leave.
+const REST: Duration = Duration::from_millis(1);
+
+/// A sample of the stream probes moves at least this much: milliseconds from the first-level cache.
+const MOVED: usize = 64 << 20;
+
+/// Buffers that are to lie in memory are this many times the third-level cache ...
+const BEYOND_CACHE: usize = 4;
+
+/// ... but no larger than this, and no smaller than that.
+const LARGEST: usize = 256 << 20;
+const SMALLEST: usize = 64 << 20;
+
+/// One line of the sheet.
 #[derive(Debug, Serialize)]
-struct FmaPeak {
-    kind: &'static str,
-    isa: &'static str,
-    threads: usize,
-    peak_gflop_per_s: f64,
-    /// Of the clock probe run beside the bursts, where there is one.
-    clock_ghz: Option<f64>,
-}
-
-/// How fast memory of some size streams, on one thread.
-#[derive(Debug, Serialize)]
-struct Bandwidth {
-    kind: &'static str,
-    access: &'static str,
-    level: &'static str,
-    bytes: usize,
-    gb_per_s: f64,
-}
-
-/// What a parallel phase of two chunks costs.
-#[derive(Debug, Serialize)]
-struct HandOver {
-    kind: &'static str,
-    threads: usize,
-    /// A phase of empty chunks, which the caller may do alone.
-    empty_phase_ns: Option<f64>,
-    /// A phase in which the caller and a helper meet.
-    hand_over_ns: Option<f64>,
+#[serde(tag = "kind", rename_all = "snake_case")]
+enum Entry {
+    Cpu(Cpu),
+    Clock(Clock),
+    MultiplyAdd(MultiplyAdd),
+    Bandwidth(Bandwidth),
+    HandOver(HandOver),
 }
 
 /// What the machine says of itself.
 #[derive(Debug, Serialize)]
-struct Cpu<'a> {
-    kind: &'static str,
-    model: &'a str,
+struct Cpu {
+    model: &'static str,
     cores: usize,
+    /// The best instruction set with kernels, and all of them.
+    isa: &'static str,
+    isas: Vec<&'static str>,
     l1d_bytes: usize,
     l2_bytes: usize,
     l3_bytes: Option<usize>,
     l3_shared_by: Option<usize>,
 }
 
-/// Runs the suite.
-pub(crate) fn run(args: &PeakArgs) -> anyhow::Result<()> {
-    let info = CpuInfo::get();
-    let caches = info.caches;
-    let cpu = Cpu {
-        kind: "cpu",
-        model: &info.model,
-        cores: info.cores,
-        l1d_bytes: caches.l1d.bytes,
-        l2_bytes: caches.l2.bytes,
-        l3_bytes: caches.l3.map(|l3| l3.bytes),
-        l3_shared_by: caches.l3.map(|l3| l3.shared_by),
-    };
-    print(args, &cpu, || {
-        format!(
-            "{}, {} cores, L1d {} KiB, L2 {} KiB, L3 {} KiB",
-            cpu.model,
-            cpu.cores,
-            cpu.l1d_bytes >> 10,
-            cpu.l2_bytes >> 10,
-            cpu.l3_bytes.unwrap_or(0) >> 10
-        )
-    })?;
-    for isa in Isa::ALL {
-        for threads in 1..=info.cores {
-            // Doublings only, and the full machine.
-            if !threads.is_power_of_two() && threads != info.cores {
-                continue;
-            }
-            if let Some(peak) = with_team(threads, |team| fma_peak(isa, team)) {
-                print(args, &peak, || {
-                    format!(
-                        "multiply-add {isa:<7} {threads:>3} T {:>9.1} GFLOP/s at {:.2} GHz",
-                        peak.peak_gflop_per_s,
-                        peak.clock_ghz.unwrap_or(f64::NAN)
-                    )
-                })?;
-            }
-        }
-    }
-    for (level, elements) in [
-        ("l1d", caches.l1d.bytes / 2),
-        ("l2", caches.l2.bytes / 2),
-        ("memory", 4 * MEMORY_ELEMENTS),
-    ]
-    .map(|(level, bytes)| (level, bytes / size_of::<f32>()))
-    {
-        for bandwidth in bandwidths(level, elements) {
-            print(args, &bandwidth, || {
-                format!(
-                    "{:<5} {level:<6} {:>12} bytes {:>9.1} GB/s",
-                    bandwidth.access, bandwidth.bytes, bandwidth.gb_per_s
-                )
-            })?;
-        }
-    }
-    let hand_over = with_team(2, hand_over);
-    print(args, &hand_over, || {
-        format!(
-            "phase of two chunks on 2 threads: empty {:.0} ns, with a hand-over {:.0} ns",
-            hand_over.empty_phase_ns.unwrap_or(f64::NAN),
-            hand_over.hand_over_ns.unwrap_or(f64::NAN)
-        )
-    })
+/// The clock of the caller's core without multiply-adds: those lines have their own.
+#[derive(Debug, Serialize)]
+struct Clock {
+    /// `rest`: right after a sleep; `busy`: after a millisecond of integer work.
+    after: &'static str,
+    clock_ghz: f64,
+    #[serde(flatten)]
+    spread: Spread,
 }
 
-fn print<T: Serialize>(
-    args: &PeakArgs,
-    object: &T,
-    text: impl FnOnce() -> String,
-) -> anyhow::Result<()> {
-    if args.json {
-        print_json(&Versioned::new("peak", object))?;
-    } else {
-        println!("{}", text());
+/// The peak of one instruction set: multiply-adds in registers.
+#[derive(Debug, Serialize)]
+struct MultiplyAdd {
+    isa: &'static str,
+    threads: usize,
+    peak_gflop_per_s: f64,
+    #[serde(flatten)]
+    spread: Spread,
+    /// Of the probe run between the bursts, where there is one.
+    clock_ghz: Option<f64>,
+    clock_mad_ghz: Option<f64>,
+    flop_per_cycle: Option<f64>,
+}
+
+/// How fast memory of some size streams; each member of the team has its own.
+#[derive(Debug, Serialize)]
+struct Bandwidth {
+    access: &'static str,
+    level: &'static str,
+    threads: usize,
+    /// Of each member.
+    bytes: usize,
+    gb_per_s: f64,
+    #[serde(flatten)]
+    spread: Spread,
+    clock_ghz: Option<f64>,
+}
+
+/// What it takes two threads to meet.
+#[derive(Debug, Serialize)]
+struct HandOver {
+    /// `empty`: a phase of two chunks that do nothing, which the caller may do alone; the others are
+    /// phases in which a helper has to come: `spinning` or `parked` when it is called, or not yet
+    /// there, since the `scope` begins with the phase.
+    helper: &'static str,
+    threads: usize,
+    hand_over_ns: f64,
+    #[serde(flatten)]
+    spread: Spread,
+}
+
+/// Something to be measured for the sheet.
+type Probe = Box<dyn FnOnce() -> Vec<Entry>>;
+
+/// Runs the suite.
+pub(crate) fn run(args: &PeakArgs) -> anyhow::Result<()> {
+    for probe in each("peak", probes()) {
+        for entry in probe() {
+            if args.json {
+                print_json(&Versioned::new("peak", &entry))?;
+            } else {
+                print_line(&entry.words())?;
+            }
+        }
+    }
+    if !args.json {
+        print_line("AMX            not measured: no kernel here uses it")?;
     }
     Ok(())
 }
 
-fn fma_peak(isa: Isa, team: &Team) -> Option<FmaPeak> {
+/// What the sheet is made of, in its order.
+fn probes() -> Vec<Probe> {
+    let info = CpuInfo::get();
+    let caches = info.caches;
+    let teams: Vec<usize> = (1..=info.cores)
+        .filter(|&threads| threads.is_power_of_two() || threads == info.cores)
+        .collect();
+    let mut probes: Vec<Probe> = vec![
+        Box::new(|| vec![Entry::Cpu(cpu())]),
+        Box::new(|| clocks().into_iter().map(Entry::Clock).collect()),
+    ];
+    for isa in Isa::ALL {
+        for &threads in &teams {
+            probes.push(Box::new(move || {
+                let peak = with_team(threads, |team| multiply_add(isa, team));
+                peak.into_iter().map(Entry::MultiplyAdd).collect()
+            }));
+        }
+    }
+    let l3 = caches.l3.map_or(0, |l3| l3.bytes);
+    let memory = (BEYOND_CACHE * l3).clamp(SMALLEST, LARGEST);
+    let mut levels = vec![("l1d", caches.l1d.bytes / 2), ("l2", caches.l2.bytes / 2)];
+    levels.extend(caches.l3.map(|l3| ("l3", within_third(caches.l2, l3))));
+    levels.push(("memory", memory));
+    for (level, bytes) in levels {
+        for threads in if info.cores > 1 {
+            vec![1, info.cores]
+        } else {
+            vec![1]
+        } {
+            probes.push(Box::new(move || {
+                let all = with_team(threads, |team| bandwidths(level, bytes, team));
+                all.into_iter().map(Entry::Bandwidth).collect()
+            }));
+        }
+    }
+    if info.cores > 1 {
+        probes.push(Box::new(|| {
+            hand_overs().into_iter().map(Entry::HandOver).collect()
+        }));
+    }
+    probes
+}
+
+/// A size that fits in the third-level cache and not in the second: their geometric mean, which also
+/// leaves room for the neighbours.
+fn within_third(l2: Cache, l3: Cache) -> usize {
+    ((l2.bytes as f64 * l3.bytes as f64).sqrt() as usize).next_multiple_of(l2.bytes)
+}
+
+fn cpu() -> Cpu {
+    let info = CpuInfo::get();
+    let isas = Isa::ALL.into_iter().filter(|isa| isa.is_supported());
+    let isas: Vec<_> = isas.map(Isa::name).collect();
+    Cpu {
+        model: &info.model,
+        cores: info.cores,
+        isa: isas.last().copied().unwrap_or_default(),
+        isas,
+        l1d_bytes: info.caches.l1d.bytes,
+        l2_bytes: info.caches.l2.bytes,
+        l3_bytes: info.caches.l3.map(|l3| l3.bytes),
+        l3_shared_by: info.caches.l3.map(|l3| l3.shared_by),
+    }
+}
+
+fn clocks() -> Vec<Clock> {
+    let busy = || {
+        let started = std::time::Instant::now();
+        while started.elapsed() < REST {
+            black_box(machine::clock_ghz());
+        }
+    };
+    let rest = || sleep(REST);
+    [("rest", &rest as &dyn Fn()), ("busy", &busy)]
+        .into_iter()
+        .filter_map(|(after, before)| {
+            let series: Vec<_> = (0..RESTS)
+                .filter_map(|_| {
+                    before();
+                    machine::clock_ghz()
+                })
+                .collect();
+            Some(Clock {
+                after,
+                clock_ghz: stats::median(&series)?,
+                spread: Spread::of(&series)?,
+            })
+        })
+        .collect()
+}
+
+fn multiply_add(isa: Isa, team: &Team) -> Option<MultiplyAdd> {
     machine::gather(team);
     let mut clocks = Vec::new();
     let bursts: Vec<_> = (0..REPEATS)
@@ -149,59 +237,201 @@ fn fma_peak(isa: Isa, team: &Team) -> Option<FmaPeak> {
             machine::peak_burst(isa, team)
         })
         .collect::<Option<_>>()?;
-    Some(FmaPeak {
-        kind: "multiply_add",
+    let peak = stats::median(&bursts)?;
+    let clock = stats::median(&clocks);
+    Some(MultiplyAdd {
         isa: isa.name(),
         threads: team.threads(),
-        peak_gflop_per_s: stats::median(&bursts)?,
-        clock_ghz: stats::median(&clocks),
+        peak_gflop_per_s: peak,
+        spread: Spread::of(&bursts)?,
+        clock_ghz: clock,
+        clock_mad_ghz: Spread::of(&clocks).map(|clocks| clocks.mad),
+        flop_per_cycle: clock.map(|clock| peak / clock / team.threads() as f64),
     })
 }
 
-/// Read, write and copy of `elements` numbers; a copy moves each of its bytes twice.
-fn bandwidths(level: &'static str, elements: usize) -> Vec<Bandwidth> {
-    let mut x = vec![1.0_f32; elements];
-    let mut y = vec![2.0_f32; elements];
-    let bytes = elements * size_of::<f32>();
-    // As many passes as fill one pass over the longest buffer, so that the clock can be read.
-    let passes = MEMORY_ELEMENTS.div_ceil(elements);
-    let median_of = |work: &mut dyn FnMut(), moved: usize| {
-        let series: Vec<_> = (0..MEMORY_REPEATS)
-            .map(|_| machine::bandwidth(moved * passes, || (0..passes).for_each(|_| work())))
-            .collect();
-        stats::median(&series).unwrap_or(f64::NAN)
-    };
-    let read = median_of(
-        &mut || {
-            std::hint::black_box(probe::read(&x));
-        },
-        bytes,
-    );
-    let copy = median_of(&mut || probe::copy(&x, &mut y), 2 * bytes);
-    let write = median_of(&mut || probe::write(&mut x, 3.0), bytes);
-    [("read", read), ("write", write), ("copy", copy)]
-        .map(|(access, gb_per_s)| Bandwidth {
-            kind: "bandwidth",
-            access,
-            level,
-            bytes,
-            gb_per_s,
-        })
-        .into()
+/// What one member streams through: both halves are used by a copy, one by a read or a write.
+struct Buffers {
+    x: Vec<f32>,
+    y: Vec<f32>,
 }
 
-fn hand_over(team: &Team) -> HandOver {
+/// Read, write and copy of `bytes` by each member; a copy moves each of its bytes twice.
+fn bandwidths(level: &'static str, bytes: usize, team: &Team) -> Vec<Bandwidth> {
     machine::gather(team);
-    let met: Vec<_> = (0..REPEATS)
-        .filter_map(|_| machine::hand_over_ns(team))
+    let elements = bytes / size_of::<f32>();
+    let buffers: Vec<_> = (0..team.threads())
+        .map(|_| {
+            // For a copy both together are to fit where one fits for a read.
+            Mutex::new(Buffers {
+                x: vec![1.0; elements],
+                y: vec![2.0; elements / 2],
+            })
+        })
         .collect();
-    let empty: Vec<_> = (0..REPEATS)
-        .map(|_| machine::empty_phase_ns(team))
+    let passes = MOVED.div_ceil(bytes);
+    let repeats = if bytes < SMALLEST {
+        REPEATS
+    } else {
+        MEMORY_REPEATS
+    };
+    let of = |access, work: &(dyn Fn(&mut Buffers) + Sync)| {
+        let (mut series, mut clocks) = (Vec::new(), Vec::new());
+        for _ in 0..repeats {
+            clocks.extend(machine::clock_ghz());
+            let moved = team.threads() * bytes * passes;
+            series.push(machine::bandwidth(moved, || {
+                team.run(team.threads(), &|member, _| {
+                    let mut mine = buffers[member]
+                        .lock()
+                        .expect("no probe panics with its buffers");
+                    (0..passes).for_each(|_| work(&mut mine));
+                });
+            }));
+        }
+        Some(Bandwidth {
+            access,
+            level,
+            threads: team.threads(),
+            bytes,
+            gb_per_s: stats::median(&series)?,
+            spread: Spread::of(&series)?,
+            clock_ghz: stats::median(&clocks),
+        })
+    };
+    [
+        of("read", &|mine| {
+            black_box(probe::read(&mine.x));
+        }),
+        of("write", &|mine| probe::write(&mut mine.x, 3.0)),
+        of("copy", &|mine| {
+            let half = mine.y.len();
+            probe::copy(&mine.x[..half], &mut mine.y);
+        }),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+fn hand_overs() -> Vec<HandOver> {
+    const MEMBERS: usize = 2;
+    let of = |helper, series: Vec<f64>| {
+        Some(HandOver {
+            helper,
+            threads: MEMBERS,
+            hand_over_ns: stats::median(&series)?,
+            spread: Spread::of(&series)?,
+        })
+    };
+    let (empty, spinning) = with_team(MEMBERS, |team| {
+        machine::gather(team);
+        let met = (0..REPEATS).filter_map(|_| machine::hand_over_ns(team));
+        let met = met.collect();
+        let empty = (0..REPEATS).map(|_| machine::empty_phase_ns(team));
+        (empty.collect(), met)
+    });
+    let parked = TeamOptions::new(MEMBERS)
+        .spin(Duration::ZERO)
+        .with_team(|team| {
+            machine::gather(team);
+            let met = (0..RESTS).filter_map(|_| {
+                sleep(REST);
+                machine::hand_over_ns(team)
+            });
+            met.collect()
+        });
+    let scope = (0..RESTS)
+        .filter_map(|_| {
+            sleep(REST);
+            machine::first_hand_over_ns(MEMBERS)
+        })
         .collect();
-    HandOver {
-        kind: "hand_over",
-        threads: team.threads(),
-        empty_phase_ns: stats::median(&empty),
-        hand_over_ns: stats::median(&met),
+    [
+        of("empty", empty),
+        of("spinning", spinning),
+        of("parked", parked),
+        of("scope", scope),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+impl Entry {
+    /// The same for people.
+    fn words(&self) -> String {
+        match self {
+            Self::Cpu(cpu) => format!(
+                "{}, {} cores, {}; L1d {} KiB, L2 {} KiB, L3 {} KiB",
+                cpu.model,
+                cpu.cores,
+                cpu.isas.join(" "),
+                cpu.l1d_bytes >> 10,
+                cpu.l2_bytes >> 10,
+                cpu.l3_bytes.unwrap_or(0) >> 10
+            ),
+            Self::Clock(clock) => format!(
+                "clock          {:<17} {:>9.2} GHz     {}",
+                format!("after {}", clock.after),
+                clock.clock_ghz,
+                clock.spread
+            ),
+            Self::MultiplyAdd(peak) => format!(
+                "multiply-add   {:<12} {:>2} T {:>9.1} GFLOP/s {} at {:.2} GHz, {:.1} flop/cycle",
+                peak.isa,
+                peak.threads,
+                peak.peak_gflop_per_s,
+                peak.spread,
+                peak.clock_ghz.unwrap_or(f64::NAN),
+                peak.flop_per_cycle.unwrap_or(f64::NAN)
+            ),
+            Self::Bandwidth(bandwidth) => format!(
+                "bandwidth      {:<5} {:<6} {:>2} T {:>9.1} GB/s    {} of {} KiB each",
+                bandwidth.access,
+                bandwidth.level,
+                bandwidth.threads,
+                bandwidth.gb_per_s,
+                bandwidth.spread,
+                bandwidth.bytes >> 10
+            ),
+            Self::HandOver(hand_over) => format!(
+                "hand-over      {:<12} {:>2} T {:>9.0} ns      {}",
+                hand_over.helper, hand_over.threads, hand_over.hand_over_ns, hand_over.spread
+            ),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_third_level_probe_fits_there_and_not_below() {
+        let cache = |bytes| Cache {
+            bytes,
+            shared_by: 1,
+        };
+        for (l2, l3) in [
+            (512 << 10, 32 << 20),
+            (2 << 20, 105 << 20),
+            (1 << 20, 8 << 20),
+        ] {
+            let bytes = within_third(cache(l2), cache(l3));
+            assert!(2 * l2 <= bytes && 2 * bytes <= l3, "{bytes} in {l2}, {l3}");
+        }
+    }
+
+    #[test]
+    fn a_bandwidth_has_its_spread() {
+        let all = with_team(2, |team| bandwidths("l1d", 1 << 12, team));
+        let accesses: Vec<_> = all.iter().map(|bandwidth| bandwidth.access).collect();
+        assert_eq!(accesses, ["read", "write", "copy"]);
+        for bandwidth in &all {
+            let Spread { min, max, mad, .. } = bandwidth.spread;
+            assert!(0.0 < min && min <= bandwidth.gb_per_s && bandwidth.gb_per_s <= max);
+            assert!(mad <= max - min);
+        }
     }
 }

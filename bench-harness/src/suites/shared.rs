@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::gemm::{Case, Ours, SQUARES, TRAINING};
 use crate::args::{CommonArgs, Op};
+use crate::progress::each;
 use crate::stats::verdict::Verdict;
 use crate::versus::Versus;
 
@@ -70,23 +71,22 @@ pub(super) fn run(
     let squares = SQUARES.map(|n| (n, n, n));
     let shapes = squares.into_iter().chain(TRAINING).chain(OTHERS);
     let mut count = Count::default();
-    for (m, n, k) in shapes {
-        for op in [Op::Nn, Op::Nt, Op::Tn] {
-            let case = Case {
-                m,
-                n,
-                k,
-                op,
-                prepacked: false,
-            };
-            let versus = run_case(args, kernels, threads, case)?;
-            count.cases += 1;
-            count.slower += usize::from(versus.verdict == Verdict::Slower);
-            count.faster += usize::from(versus.verdict == Verdict::Faster);
-            if threads == 2 && m * n * k >= GAIN_FROM {
-                count.large += 1;
-                count.gained += usize::from(versus.ratio * GAIN <= 1.0);
-            }
+    let all = shapes.flat_map(|shape| [Op::Nn, Op::Nt, Op::Tn].map(|op| (shape, op)));
+    for ((m, n, k), op) in each("threads", all.collect()) {
+        let case = Case {
+            m,
+            n,
+            k,
+            op,
+            prepacked: false,
+        };
+        let versus = run_case(args, kernels, threads, case)?;
+        count.cases += 1;
+        count.slower += usize::from(versus.verdict == Verdict::Slower);
+        count.faster += usize::from(versus.verdict == Verdict::Faster);
+        if threads == 2 && m * n * k >= GAIN_FROM {
+            count.large += 1;
+            count.gained += usize::from(versus.ratio * GAIN <= 1.0);
         }
     }
     Ok(count)

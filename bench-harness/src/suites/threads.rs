@@ -7,8 +7,11 @@ use serde::Serialize;
 
 use crate::args::{ActivationName, CommonArgs, Layers, NetworkArgs, OptimizerName};
 use crate::network::Batch;
+use crate::progress::each;
+use crate::report::print_line;
 use crate::stats::verdict::Verdict;
-use crate::suites::{shared, train};
+use crate::suites::network::{Ours, Work};
+use crate::suites::shared;
 use crate::versus::Versus;
 
 const WIDTHS: [usize; 6] = [16, 32, 64, 128, 256, 512];
@@ -35,30 +38,31 @@ pub(crate) fn run(args: &CommonArgs) -> anyhow::Result<()> {
         "--threads: expected at least 2, got {threads}: one thread is what they are compared with"
     );
     let (mut slower, mut faster, mut all) = (0, 0, 0);
-    for width in WIDTHS {
-        for batch in BATCHES {
-            let network = NetworkArgs {
-                name: None,
-                layers: Layers(vec![width; DEPTH + 1]),
-                batch,
-                activation: ActivationName::Relu,
-            };
-            let verdict = run_case(args, network, threads)?;
-            all += 1;
-            slower += usize::from(verdict == Verdict::Slower);
-            faster += usize::from(verdict == Verdict::Faster);
-        }
+    let sizes = WIDTHS.map(|width| BATCHES.map(|batch| (width, batch)));
+    for (width, batch) in each("threads", sizes.concat()) {
+        let network = NetworkArgs {
+            name: None,
+            layers: Layers(vec![width; DEPTH + 1]),
+            batch,
+            activation: ActivationName::Relu,
+        };
+        let verdict = run_case(args, network, threads)?;
+        all += 1;
+        slower += usize::from(verdict == Verdict::Slower);
+        faster += usize::from(verdict == Verdict::Faster);
     }
     if !args.common.json {
-        println!("{threads} threads: faster in {faster}, slower in {slower} of {all} networks");
+        print_line(&format!(
+            "{threads} threads: faster in {faster}, slower in {slower} of {all} networks"
+        ))?;
     }
     let products = shared::run(args, args.common.kernels()?, threads)?;
     if !args.common.json {
-        println!(
+        print_line(&format!(
             "{threads} threads: faster in {}, slower in {} of {} products",
             products.faster, products.slower, products.cases
-        );
-        println!("{}", products.gain());
+        ))?;
+        print_line(&products.gain().to_string())?;
     }
     Ok(())
 }
@@ -68,7 +72,8 @@ fn run_case(args: &CommonArgs, network: NetworkArgs, threads: usize) -> anyhow::
     let build = || network.build(args.common.isa);
     let (mut alone, mut together, mut alone_again) = (build()?, build()?, build()?);
     let isa = alone.isa();
-    let ours = |net, threads| train::Ours::new(net, OptimizerName::Sgd, &batch, threads);
+    let work = Work::Step(OptimizerName::Sgd);
+    let ours = |net, threads| Ours::checked(net, &network, &batch, work, threads);
     let versus = Versus::time(
         [
             Box::new(ours(&mut alone, 1)?),

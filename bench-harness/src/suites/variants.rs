@@ -17,6 +17,7 @@ use super::gemm::{Case, cases, view};
 use crate::args::GemmArgs;
 use crate::machine;
 use crate::operands::Operands;
+use crate::progress::each;
 use crate::stats::{median, verdict::Verdict};
 use crate::timing::{Contestant, in_turn, time_calls};
 use crate::versus::Versus;
@@ -138,7 +139,7 @@ struct Line {
 pub(crate) fn run(args: &GemmArgs) -> anyhow::Result<()> {
     let kernels = args.common.kernels()?;
     let mut behind = Vec::new();
-    for case in cases(args)? {
+    for case in each("gemm", cases(args)?) {
         behind.push(run_case(args, kernels, case)?);
     }
     if !args.common.json {

@@ -7,7 +7,8 @@ use serde::Serialize;
 
 use crate::args::{ActivationName, CommonArgs};
 use crate::operands::uniform;
-use crate::report::{Versioned, print_json};
+use crate::progress::each;
+use crate::report::{Versioned, print_json, print_line};
 use crate::stats::Summary;
 use crate::timing::{Call, Contestant, in_turn};
 
@@ -47,6 +48,9 @@ struct Figures {
     /// Each operand once.
     bytes: f64,
     gb_per_s: f64,
+    /// The largest error among the results, in units in the last place of the exact ones; `None` where
+    /// a result is a difference, of which nothing may be left.
+    max_ulp: Option<f64>,
 }
 
 #[derive(Debug, Serialize)]
@@ -60,24 +64,42 @@ struct Line {
 /// Runs the suite.
 pub(crate) fn run(args: &CommonArgs) -> anyhow::Result<()> {
     let kernels = args.common.kernels()?;
-    for len in LENGTHS {
-        for activation in [
-            ActivationName::Relu,
-            ActivationName::Sigmoid,
-            ActivationName::Tanh,
-        ] {
-            activations(args, kernels, activation, len)?;
+    for case in each("vector", cases()) {
+        match case {
+            Op::Activation(activation, len) => activations(args, kernels, activation, len)?,
+            Op::Softmax(rows, cols) => softmax(args, kernels, rows, cols)?,
+            Op::CrossEntropy(rows, cols) => cross_entropy(args, kernels, rows, cols)?,
+            Op::Sgd(len) => sgd(args, kernels, len)?,
+            Op::Adam(len) => adam(args, kernels, len)?,
         }
     }
+    Ok(())
+}
+
+/// An operation and how much of it.
+#[derive(Clone, Copy, Debug)]
+enum Op {
+    /// Forward and backward.
+    Activation(ActivationName, usize),
+    Softmax(usize, usize),
+    CrossEntropy(usize, usize),
+    Sgd(usize),
+    Adam(usize),
+}
+
+fn cases() -> Vec<Op> {
+    use ActivationName::{Relu, Sigmoid, Tanh};
+    let mut cases = Vec::new();
+    for len in LENGTHS {
+        cases.extend([Relu, Sigmoid, Tanh].map(|activation| Op::Activation(activation, len)));
+    }
     for (rows, cols) in LOGITS {
-        softmax(args, kernels, rows, cols)?;
-        cross_entropy(args, kernels, rows, cols)?;
+        cases.extend([Op::Softmax(rows, cols), Op::CrossEntropy(rows, cols)]);
     }
     for len in LENGTHS {
-        sgd(args, kernels, len)?;
-        adam(args, kernels, len)?;
+        cases.extend([Op::Sgd(len), Op::Adam(len)]);
     }
-    Ok(())
+    cases
 }
 
 fn activations(
@@ -97,8 +119,8 @@ fn activations(
     let line = time(args, kernels, forward, (1, len), 2 * len, || {
         kernels.activation_forward(activation, &x, &mut y)
     })?;
-    check(forward, &y, |i| name.of(f64::from(x[i])))?;
-    line.print(args)?;
+    let error = check(forward, &y, |i| name.of(f64::from(x[i])))?;
+    line.with_error(error).print(args)?;
     // The derivative comes from the output; x serves as the gradient that is passed on.
     let line = time(args, kernels, backward, (1, len), 3 * len, || {
         kernels.activation_backward(activation, &y, &x, &mut dx)
@@ -132,8 +154,8 @@ fn softmax(args: &CommonArgs, kernels: &Kernels, rows: usize, cols: usize) -> an
         kernels.softmax(x, MatMut::from_row_major(&mut y, rows, cols)?)
     })?;
     let exact = probabilities(&x, cols);
-    check("softmax", &y, |i| exact[i])?;
-    line.print(args)
+    let error = check("softmax", &y, |i| exact[i])?;
+    line.with_error(error).print(args)
 }
 
 fn cross_entropy(
@@ -159,8 +181,8 @@ fn cross_entropy(
     check(op, &grad, |i| {
         exact[i] - f64::from(u8::from(label(i / cols) == i % cols))
     })?;
-    check(op, &losses, |row| -exact[row * cols + label(row)].ln())?;
-    line.print(args)
+    let error = check(op, &losses, |row| -exact[row * cols + label(row)].ln())?;
+    line.with_error(error).print(args)
 }
 
 fn sgd(args: &CommonArgs, kernels: &Kernels, len: usize) -> anyhow::Result<()> {
@@ -219,8 +241,9 @@ fn arguments(len: usize) -> Vec<f32> {
     x
 }
 
-/// Holds results against f64.
-fn check(op: &str, got: &[f32], exact: impl Fn(usize) -> f64) -> anyhow::Result<()> {
+/// Holds results against f64; returns the largest error in units in the last place.
+fn check(op: &str, got: &[f32], exact: impl Fn(usize) -> f64) -> anyhow::Result<f64> {
+    let mut max_ulp = 0.0_f64;
     for (index, &got) in got.iter().enumerate() {
         let exact = exact(index);
         let error = (f64::from(got) - exact).abs();
@@ -228,8 +251,15 @@ fn check(op: &str, got: &[f32], exact: impl Fn(usize) -> f64) -> anyhow::Result<
             error <= TOLERANCE * exact.abs().max(1.0),
             "{op}: element {index}: expected {exact}, got {got}"
         );
+        max_ulp = max_ulp.max(error / ulp(exact));
     }
-    Ok(())
+    Ok(max_ulp)
+}
+
+/// The distance of an f32 near `x` to the next: that of the smallest normal number below it.
+fn ulp(x: f64) -> f64 {
+    let magnitude = x.abs().max(f64::from(f32::MIN_POSITIVE));
+    (magnitude.log2().floor() + 1.0 - f64::from(f32::MANTISSA_DIGITS)).exp2()
 }
 
 /// Times a call that moves so many values to and from memory.
@@ -263,18 +293,24 @@ fn time(
             elements_per_ns: (rows * cols) as f64 / time.median,
             bytes,
             gb_per_s: bytes / time.median,
+            max_ulp: None,
         },
     })
 }
 
 impl Line {
+    fn with_error(mut self, max_ulp: f64) -> Self {
+        self.figures.max_ulp = Some(max_ulp);
+        self
+    }
+
     fn print(&self, args: &CommonArgs) -> anyhow::Result<()> {
         let Self { case, figures } = self;
         if args.common.json {
             print_json(&Versioned::new("vector", self))?;
         } else {
-            println!(
-                "{:<24} {:>5} x {:<8} {:<7} {:>12.2} us +-{:>5.1} % {:>8.2} elements/ns {:>8.1} GB/s",
+            print_line(&format!(
+                "{:<24} {:>5} x {:<8} {:<7} {:>12.2} us +-{:>5.1} % {:>8.2} elements/ns {:>8.1} GB/s{}",
                 case.op,
                 case.rows,
                 case.cols,
@@ -282,8 +318,11 @@ impl Line {
                 figures.median_ns / 1e3,
                 100.0 * figures.mad_ns / figures.median_ns,
                 figures.elements_per_ns,
-                figures.gb_per_s
-            );
+                figures.gb_per_s,
+                figures
+                    .max_ulp
+                    .map_or(String::new(), |ulp| format!(" {ulp:>5.2} ulp"))
+            ))?;
         }
         Ok(())
     }
@@ -301,6 +340,16 @@ mod tests {
             let error = check("op", &[0.0, 1.0, wrong], exact).expect_err("a wrong element");
             assert!(error.to_string().starts_with("op: element 2"), "{error}");
         }
+    }
+
+    #[test]
+    fn units_in_the_last_place_by_hand() {
+        assert_eq!(ulp(1.0), f64::from(f32::EPSILON));
+        assert_eq!(ulp(-1.99), f64::from(f32::EPSILON));
+        assert_eq!(ulp(4.0), 4.0 * f64::from(f32::EPSILON));
+        assert_eq!(ulp(0.0), f64::from(f32::from_bits(1)));
+        let above = 1.0 + f32::EPSILON;
+        assert_eq!(check("op", &[1.0, above], |_| 1.0).expect("near"), 1.0);
     }
 
     #[test]

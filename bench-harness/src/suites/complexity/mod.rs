@@ -12,13 +12,16 @@
 mod passes;
 mod sweep;
 
+use std::io;
+
 use kernels::{CpuInfo, Team, with_team};
 use serde::Serialize;
 
 use crate::args::{ComplexityArgs, NetworkArgs};
 use crate::machine;
 use crate::network::Batch;
-use crate::report::{Versioned, print_json};
+use crate::progress::{Progress, is_interrupted};
+use crate::report::{Versioned, print_json, print_line};
 use crate::stats::median;
 use crate::stats::regression::PowerLaw;
 pub(crate) use passes::Pass;
@@ -70,7 +73,7 @@ pub(crate) fn run(args: &ComplexityArgs) -> anyhow::Result<()> {
         if args.common.json {
             print_json(&Versioned::new("complexity", &growth))?;
         } else {
-            growth.print();
+            growth.print()?;
         }
     }
     Ok(())
@@ -93,7 +96,7 @@ pub(crate) fn measure(args: &ComplexityArgs) -> anyhow::Result<Vec<Growth>> {
         law,
         threads,
         isa: isa.name(),
-        rounds: args.rounds as usize,
+        rounds: timed.first().map_or(0, |timed| timed.ns[0].len()),
         points,
     };
     let mut growths = Vec::new();
@@ -150,7 +153,11 @@ fn time(
         .zip(&timed)
         .map(|((net, batch), timed)| Subject::new(net, batch, &timed.network))
         .collect::<anyhow::Result<Vec<_>>>()?;
+    let progress = Progress::of("complexity", u64::from(args.rounds));
     for round in 0..args.rounds {
+        if round > 0 && is_interrupted() {
+            break;
+        }
         let mut order: Vec<_> = (0..timed.len()).collect();
         if round % 2 == 1 {
             order.reverse();
@@ -161,6 +168,7 @@ fn time(
                 series.push(ns);
             }
         }
+        progress.advance(1);
     }
     Ok(timed)
 }
@@ -215,28 +223,37 @@ fn laws(timed: &[Timed], point: impl Fn(&Timed) -> Point) -> Vec<Law> {
 }
 
 impl Growth {
-    fn print(&self) {
+    fn print(&self) -> io::Result<()> {
         let (unit, per, scale) = match self.against {
             "flop" => ("us", "ps/flop", 1e3),
             _ => ("KB", "bytes/value", 1.0),
         };
-        println!(
+        print_line(&format!(
             "{:<8} over {:<5}  grows as {}^{:.3}  ({:.3} to {:.3})",
             self.pass, self.sweep, self.against, self.law.exponent, self.law.low, self.law.high
-        );
+        ))?;
         // The points of all sweeps together are those of the three, which follow.
         if self.sweep == "all" {
-            return;
+            return Ok(());
         }
+        let mut fits_in = "";
         for point in &self.points {
-            println!(
-                "    {:<40} {:>12.1} {unit} {:>8.1} {per}  {}",
+            if !fits_in.is_empty() && fits_in != point.fits_in {
+                print_line(&format!("    -- operands no longer fit in {fits_in} --"))?;
+            }
+            fits_in = point.fits_in;
+            print_line(&format!(
+                "    {:<40} {:>9.3e} {} {:>9.3e} bytes {:>12.1} {unit} {:>8.1} {per}  {}",
                 point.network.title(),
+                point.size,
+                self.against,
+                point.bytes,
                 point.measured / 1e3,
                 point.measured_per_size * scale,
                 point.fits_in
-            );
+            ))?;
         }
+        Ok(())
     }
 }
 

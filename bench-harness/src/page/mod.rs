@@ -1,0 +1,170 @@
+//! `report`: everything at a glance, as one page, with its plots as files and the lines that they were
+//! made from.
+//!
+//! Suites are run one after the other, each in a process of its own, and what they say is written to
+//! `measured.jsonl` line by line. Plots and tables come from these lines alone, so a report can be
+//! drawn again from a file, and a report that is interrupted shows what was measured until then.
+
+mod figures;
+mod html;
+mod line;
+mod plan;
+mod plot;
+mod tables;
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::Path;
+
+use anyhow::Context;
+
+use crate::args::ReportArgs;
+use crate::progress::{Progress, is_interrupted};
+use crate::records::run::run_case;
+use crate::records::{Machine, lines_of};
+use crate::report::print_line;
+use html::{Page, Plotted};
+use line::Line;
+use plot::{png, standalone};
+
+/// The lines that a report is made from.
+const MEASURED: &str = "measured.jsonl";
+
+const PAGE: &str = "index.html";
+
+/// A peak that moves more than this, from one sample to the next, is worth a word.
+const STEADY: f64 = 0.1;
+
+/// Measures, or reads what was measured, and writes the report.
+pub(crate) fn run(args: &ReportArgs) -> anyhow::Result<()> {
+    fs::create_dir_all(&args.out)
+        .with_context(|| format!("cannot make the directory {}", args.out.display()))?;
+    let (machine, lines) = match &args.from {
+        Some(record) => {
+            let (machine, objects) = lines_of(record, &args.records)?;
+            (machine, objects.into_iter().map(Line).collect())
+        }
+        None => {
+            let machine = Machine::here();
+            let lines = measure(args, &machine)?;
+            (machine, lines)
+        }
+    };
+    let page = args.out.join(PAGE);
+    write_report(&args.out, &page, &machine, &lines)?;
+    print_line(&page.display().to_string())?;
+    Ok(())
+}
+
+/// Runs all suites; returns what they said until the last one, or until Ctrl-C.
+fn measure(args: &ReportArgs, machine: &Machine) -> anyhow::Result<Vec<Line>> {
+    let path = args.out.join(MEASURED);
+    let mut file =
+        File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
+    writeln!(file, "{}", serde_json::to_string(machine)?)?;
+    let cases = plan::cases(args);
+    let progress = Progress::of("report", cases.len() as u64);
+    let mut lines = Vec::new();
+    for case in cases {
+        if is_interrupted() {
+            break;
+        }
+        progress.show(&case.join(" "));
+        run_case(&case, |object| {
+            writeln!(file, "{}", serde_json::to_string(&object)?)?;
+            lines.push(Line(object));
+            Ok(())
+        })?;
+        progress.advance(1);
+    }
+    Ok(lines)
+}
+
+/// Writes the page, and each plot as SVG and PNG beside it.
+fn write_report(
+    directory: &Path,
+    page: &Path,
+    machine: &Machine,
+    lines: &[Line],
+) -> anyhow::Result<()> {
+    let save = |path: &Path, content: &[u8]| {
+        fs::write(path, content).with_context(|| format!("cannot write {}", path.display()))
+    };
+    let mut plots = Vec::new();
+    for figure in figures::figures(lines) {
+        let svg = figure.draw()?;
+        let file = |extension| directory.join(figure.name).with_extension(extension);
+        save(&file("svg"), standalone(&svg[0]).as_bytes())?;
+        save(&file("png"), &png::encode(&svg[0])?)?;
+        plots.push(Plotted {
+            name: figure.name.to_owned(),
+            title: figure.title().to_owned(),
+            caption: figure.caption,
+            svg,
+        });
+    }
+    let content = Page {
+        title: format!("What {} reaches", machine.cpu),
+        facts: facts(machine, lines),
+        warnings: warnings(lines),
+        plots,
+        tables: tables::tables(lines),
+    };
+    save(page, content.html().as_bytes())
+}
+
+fn facts(machine: &Machine, lines: &[Line]) -> Vec<(&'static str, String)> {
+    let mut facts = vec![("CPU", machine.name())];
+    if let Some(cpu) = lines.iter().find(|line| line.is("kind", "cpu")) {
+        let kib = |name| cpu.count(name) >> 10;
+        facts.push((
+            "Caches",
+            format!(
+                "L1d {} KiB, L2 {} KiB, L3 {} KiB",
+                kib("l1d_bytes"),
+                kib("l2_bytes"),
+                kib("l3_bytes")
+            ),
+        ));
+        facts.push(("Instruction set", cpu.text("isa")));
+    }
+    let clocks: Vec<_> = lines
+        .iter()
+        .filter(|line| line.is("kind", "clock"))
+        .map(|line| {
+            format!(
+                "{:.2} GHz after {}",
+                line.number("clock_ghz"),
+                line.text("after")
+            )
+        })
+        .collect();
+    if !clocks.is_empty() {
+        facts.push(("Clock", clocks.join(", ")));
+    }
+    facts.push(("Sources", machine.revision.clone()));
+    facts.push(("Compiler", machine.rustc.clone()));
+    facts
+}
+
+fn warnings(lines: &[Line]) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if is_interrupted() {
+        warnings.push("Interrupted: some of the suites are missing or cut short.".to_owned());
+    }
+    let spreads: Vec<_> = lines
+        .iter()
+        .map(|line| line.number("peak_spread"))
+        .filter(|spread| spread.is_finite())
+        .collect();
+    let unsteady = spreads.iter().filter(|&&spread| spread > STEADY).count();
+    if unsteady > 0 {
+        warnings.push(format!(
+            "The peak moved by more than {:.0} % beside {unsteady} of {} cases (clock or \
+             neighbours): trust fractions of the peak and ratios, not times.",
+            100.0 * STEADY,
+            spreads.len()
+        ));
+    }
+    warnings
+}
