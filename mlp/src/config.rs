@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::fmt;
 use std::ops::ControlFlow;
+use std::time::Duration;
 
 use crate::clip::Clip;
 use crate::data::Data;
@@ -18,16 +19,18 @@ const DEFAULT_BATCH_SIZE: usize = 128;
 /// Epochs unless said otherwise.
 const DEFAULT_MAX_EPOCHS: usize = 20;
 
-/// Ends a training when the validation loss no longer falls.
+/// Ends a training when the validation loss no longer falls, or the accuracy no longer rises.
 ///
-/// An epoch counts as better if its validation loss is below that of the last better epoch by more
-/// than `min_delta`. After `patience` epochs in a row that are not, the training ends.
+/// An epoch counts as better if its validation loss is below that of the last better epoch, or its
+/// accuracy above, by more than `min_delta`. After `patience` epochs in a row that are not, the
+/// training ends.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[must_use]
 pub struct EarlyStopping {
     pub(crate) patience: usize,
     pub(crate) min_delta: f32,
     pub(crate) restore_best: bool,
+    pub(crate) on_accuracy: bool,
 }
 
 impl EarlyStopping {
@@ -38,17 +41,23 @@ impl EarlyStopping {
             patience,
             min_delta: 0.0,
             restore_best: false,
+            on_accuracy: false,
         }
     }
 
-    /// By how much the loss has to fall for an epoch to count as better; 0 unless said otherwise.
+    /// Watches the accuracy on the validation data instead of the loss.
+    pub fn on_accuracy(mut self) -> Self {
+        self.on_accuracy = true;
+        self
+    }
+
+    /// By how much the loss has to fall, or the accuracy to rise, for an epoch to count as better; 0 unless said otherwise.
     pub fn min_delta(mut self, min_delta: f32) -> Self {
         self.min_delta = min_delta;
         self
     }
 
-    /// Ends with the parameters of the epoch with the lowest validation loss instead of those of the
-    /// last, whatever ends the training and whatever `min_delta` is.
+    /// Ends with the parameters of the best epoch instead of those of the last, whatever ends the training and whatever `min_delta` is.
     pub fn restore_best(mut self) -> Self {
         self.restore_best = true;
         self
@@ -83,6 +92,9 @@ pub struct TrainConfig<'a> {
     pub(crate) threads: usize,
     pub(crate) validation: Option<Data<'a>>,
     pub(crate) early_stopping: Option<EarlyStopping>,
+    pub(crate) stop_below_loss: Option<f32>,
+    pub(crate) stop_below_gradient_norm: Option<f32>,
+    pub(crate) time_budget: Option<Duration>,
     pub(crate) on_epoch: Option<RefCell<Callback<'a>>>,
 }
 
@@ -104,6 +116,9 @@ impl Default for TrainConfig<'_> {
             threads: 0,
             validation: None,
             early_stopping: None,
+            stop_below_loss: None,
+            stop_below_gradient_norm: None,
+            time_budget: None,
             on_epoch: None,
         }
     }
@@ -223,6 +238,36 @@ impl<'a> TrainConfig<'a> {
         self
     }
 
+    /// Ends the training after an epoch whose mean loss, without the L2 term, is below `loss`: any
+    /// number.
+    pub fn stop_below_loss(mut self, loss: f32) -> Self {
+        self.stop_below_loss = Some(loss);
+        self
+    }
+
+    /// Ends the training after an epoch in which the mean over the steps of the norm of the gradient,
+    /// before clipping, is below `norm`, above 0. Each step then finds the norm, as clipping does.
+    pub fn stop_below_gradient_norm(mut self, norm: f32) -> Self {
+        self.stop_below_gradient_norm = Some(norm);
+        self
+    }
+
+    /// Ends the training after the first step, or validation, that ends later than this since the
+    /// beginning. An epoch that is cut short is in no history and not counted.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// let config = mlp::TrainConfig::default()
+    ///     .max_epochs(1000)
+    ///     .time_budget(Duration::from_secs(60))
+    ///     .stop_below_loss(1e-3)
+    ///     .stop_below_gradient_norm(1e-4);
+    /// ```
+    pub fn time_budget(mut self, budget: Duration) -> Self {
+        self.time_budget = Some(budget);
+        self
+    }
+
     /// Calls a function after each epoch, which may end the training by returning
     /// [`ControlFlow::Break`].
     ///
@@ -252,6 +297,21 @@ impl<'a> TrainConfig<'a> {
         }
         at_least_one("batch_size", self.batch_size)?;
         at_least_one("max_epochs", self.max_epochs)?;
+        if let Some(loss) = self.stop_below_loss.filter(|loss| loss.is_nan()) {
+            return Err(MlpError::Setting {
+                name: "stop_below_loss",
+                expected: "a number",
+                got: loss.to_string(),
+            });
+        }
+        let norm = self.stop_below_gradient_norm;
+        if let Some(norm) = norm.filter(|&norm| !(norm.is_finite() && norm > 0.0)) {
+            return Err(MlpError::Setting {
+                name: "stop_below_gradient_norm",
+                expected: "a finite number above 0",
+                got: norm.to_string(),
+            });
+        }
         let Some(stopping) = self.early_stopping else {
             return Ok(());
         };
@@ -302,6 +362,9 @@ impl fmt::Debug for TrainConfig<'_> {
             .field("threads", &self.threads)
             .field("validation", &self.validation)
             .field("early_stopping", &self.early_stopping)
+            .field("stop_below_loss", &self.stop_below_loss)
+            .field("stop_below_gradient_norm", &self.stop_below_gradient_norm)
+            .field("time_budget", &self.time_budget)
             .field("on_epoch", &self.on_epoch.is_some())
             .finish()
     }

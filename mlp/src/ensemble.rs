@@ -160,10 +160,16 @@ impl Ensemble {
     /// # Errors
     /// As [`Mlp::predict`].
     pub fn predict<'a>(&self, x: impl Into<MatRef<'a>>) -> Result<Vec<u32>, MlpError> {
+        let first = &self.members[0];
+        first.check_predict()?;
         let probabilities = self.predict_proba(x)?;
         let view = probabilities.view();
         Ok((0..view.rows())
-            .map(|row| argmax(view, row) as u32)
+            .map(|row| match view.cols() {
+                // The one output of binary cross-entropy is the probability of class 1.
+                1 => u32::from(*view.at(row, 0) > 0.5),
+                _ => argmax(view, row) as u32,
+            })
             .collect())
     }
 

@@ -113,16 +113,7 @@ impl Mlp {
     /// column for each input, or holds NaN or infinity, or values so large that an output is NaN.
     pub fn predict<'a>(&self, x: impl Into<MatRef<'a>>) -> Result<Vec<u32>, MlpError> {
         let x = x.into();
-        self.check_classifier("predict")?;
-        if self.network.spec.loss == Loss::BinaryCrossEntropy && self.outputs() != 1 {
-            return Err(MlpError::Shape {
-                what: "predict",
-                expected: "one output, as binary cross-entropy tells two classes apart; \
-                           predict_proba gives the probability of each"
-                    .into(),
-                got: self.outputs().to_string(),
-            });
-        }
+        self.check_predict()?;
         self.check_features(x)?;
         self.ask(x.rows(), |engine, team| {
             evaluate::classes(&self.network, engine, x, team)
@@ -328,6 +319,21 @@ impl Mlp {
     fn check_features(&self, x: MatRef<'_>) -> Result<(), MlpError> {
         self.network.check_inputs(x)?;
         check_matrix("inputs", x)?;
+        Ok(())
+    }
+
+    /// Checks that the outputs are those of classes of which each sample has one.
+    pub(crate) fn check_predict(&self) -> Result<(), MlpError> {
+        self.check_classifier("predict")?;
+        if self.network.spec.loss == Loss::BinaryCrossEntropy && self.outputs() != 1 {
+            return Err(MlpError::Shape {
+                what: "predict",
+                expected: "one output, as binary cross-entropy tells two classes apart; \
+                           predict_proba gives the probability of each"
+                    .into(),
+                got: self.outputs().to_string(),
+            });
+        }
         Ok(())
     }
 

@@ -49,8 +49,15 @@ impl EpochReport {
 pub enum StopReason {
     /// The last epoch asked for is done.
     MaxEpochs,
-    /// The validation loss has not fallen for as many epochs as early stopping is patient.
+    /// The validation loss, or the accuracy if that is watched, has not become better for as many
+    /// epochs as early stopping is patient.
     ValidationPlateau,
+    /// The mean loss of an epoch was below the threshold.
+    LossThreshold,
+    /// The mean norm of the gradients of an epoch was below the threshold.
+    GradientNorm,
+    /// The time was up, maybe in the middle of an epoch.
+    TimeBudget,
     /// The callback said so.
     Callback,
     /// A loss or a parameter was NaN or infinite. The network has the last parameters known to be
@@ -63,6 +70,9 @@ impl fmt::Display for StopReason {
         f.write_str(match self {
             Self::MaxEpochs => "finished",
             Self::ValidationPlateau => "stopped early",
+            Self::LossThreshold => "stopped by a loss below the threshold",
+            Self::GradientNorm => "stopped by a gradient below the threshold",
+            Self::TimeBudget => "stopped by the time budget",
             Self::Callback => "stopped by the callback",
             Self::NonFinite => "stopped by a loss that is not finite",
         })
@@ -77,11 +87,12 @@ pub struct Report {
     pub stop_reason: StopReason,
     /// Number of epochs finished.
     pub epochs: usize,
-    /// Number of updates made.
+    /// Number of updates made, those of an unfinished epoch included.
     pub steps: u64,
-    /// The lowest validation loss of an epoch; NaN without validation data.
+    /// The validation loss of the best epoch; NaN without validation data.
     pub best_validation: f32,
-    /// The epoch, counted from 1, with the lowest validation loss; `None` without validation data.
+    /// The epoch, counted from 1, with the lowest validation loss, or with the highest accuracy if
+    /// early stopping watches that; `None` without validation data.
     pub best_epoch: Option<usize>,
     /// The epochs finished, in order.
     pub history: Vec<EpochReport>,

@@ -7,6 +7,7 @@ mod losses;
 mod rates;
 mod refusals;
 mod save;
+mod stopping;
 
 use std::ops::ControlFlow;
 

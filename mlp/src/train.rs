@@ -106,6 +106,16 @@ fn train(
             None => mlp.check_data(data)?,
         }
     }
+    let loss = mlp.network.spec.loss;
+    config.objective.check(loss, mlp.network.outputs())?;
+    let on_accuracy = config.early_stopping.is_some_and(|s| s.on_accuracy);
+    if on_accuracy && !loss.tells_classes() {
+        return Err(MlpError::Setting {
+            name: "early_stopping",
+            expected: "a network that tells classes apart, to watch its accuracy",
+            got: loss.to_string(),
+        });
+    }
     let layout = mlp.network.graph.parameters();
     let factors = resolve(layout, &config.groups)?;
     if start == Start::Fresh {
@@ -125,7 +135,8 @@ fn train(
     let trainer = Trainer::new(mlp, config.optimizer, &config.groups)?
         .objective(config.objective.clone())?
         .clip(config.clip)?
-        .schedule(schedule)?;
+        .schedule(schedule)?
+        .watch_gradient_norm(config.stop_below_gradient_norm.is_some());
     let network = &trainer.network().network;
     let training = Training {
         data,
@@ -167,9 +178,12 @@ impl Training<'_, '_> {
         let mut stop_reason = StopReason::MaxEpochs;
         for epoch in 1..=self.max_epochs {
             let began = Instant::now();
-            let Some(means) = self.epoch(team)? else {
-                stop_reason = StopReason::NonFinite;
-                break;
+            let means = match self.epoch(team)? {
+                EpochEnd::Finished(means) => means,
+                EpochEnd::CutShort(reason) => {
+                    stop_reason = reason;
+                    break;
+                }
             };
             self.training_seconds += began.elapsed().as_secs_f64();
             if let Some(reason) = self.finish_epoch(epoch, means, team)? {
@@ -190,8 +204,12 @@ impl Training<'_, '_> {
         Ok(self.report(stop_reason, first_step))
     }
 
-    /// One pass over the data; nothing if a loss, a gradient or a parameter was not finite.
-    fn epoch(&mut self, team: &Team) -> Result<Option<EpochMeans>, MlpError> {
+    /// One pass over the data, unless a loss, a gradient or a parameter is not finite, or the time is
+    /// up.
+    fn epoch(&mut self, team: &Team) -> Result<EpochEnd, MlpError> {
+        const NON_FINITE: EpochEnd = EpochEnd::CutShort(StopReason::NonFinite);
+        let steps = self.batches.iter().len();
+        let mut finished = true;
         if self.config.shuffle {
             let epoch = self.trainer.network().progress.epochs;
             self.batches.shuffle(epoch);
@@ -212,7 +230,7 @@ impl Training<'_, '_> {
             let loss = self.trainer.loss_of_finite(inputs, batch.into(), own, team);
             let loss = match loss {
                 Ok(loss) => loss,
-                Err(MlpError::NonFiniteLoss { .. }) => return Ok(None),
+                Err(MlpError::NonFiniteLoss { .. }) => return Ok(NON_FINITE),
                 Err(error) => return Err(error),
             };
             if number == 0 {
@@ -221,22 +239,28 @@ impl Training<'_, '_> {
             }
             match self.trainer.descend(inputs, team) {
                 Ok(()) => {}
-                Err(MlpError::NonFiniteGradient { .. }) => return Ok(None),
+                Err(MlpError::NonFiniteGradient { .. }) => return Ok(NON_FINITE),
                 Err(error) => return Err(error),
             }
             norms += f64::from(self.trainer.gradient_norm().unwrap_or(0.0));
             sum += f64::from(loss.mean) * loss.weight;
             weight += loss.weight;
+            if number + 1 < steps && time_is_up(self.config, self.clock) {
+                finished = false;
+                break;
+            }
         }
         let mlp = self.trainer.network_mut();
         // Without short cut, so that the check runs at the speed of memory.
         let parameters = mlp.network.parameters.iter();
         if !parameters.fold(true, |finite, w| finite & w.is_finite()) {
-            return Ok(None);
+            return Ok(NON_FINITE);
+        }
+        if !finished {
+            return Ok(EpochEnd::CutShort(StopReason::TimeBudget));
         }
         self.trainer.end_epoch();
-        let batches = self.batches.iter().len() as f64;
-        Ok(Some(EpochMeans {
+        Ok(EpochEnd::Finished(EpochMeans {
             // Without weight there was nothing to lose.
             loss: if weight > 0.0 {
                 (sum / weight) as f32
@@ -246,7 +270,7 @@ impl Training<'_, '_> {
             gradient_norm: self
                 .trainer
                 .gradient_norm()
-                .map(|_| (norms / batches) as f32),
+                .map(|_| (norms / steps as f64) as f32),
         }))
     }
 
@@ -296,10 +320,32 @@ impl Training<'_, '_> {
         {
             return Ok(Some(StopReason::Callback));
         }
-        let patience = self.config.early_stopping.map(|stopping| stopping.patience);
-        Ok(patience
-            .filter(|&patience| self.best.epochs_since >= patience)
-            .map(|_| StopReason::ValidationPlateau))
+        Ok(self.reason_to_stop(&report))
+    }
+
+    /// The first criterion that an epoch meets.
+    fn reason_to_stop(&self, report: &EpochReport) -> Option<StopReason> {
+        let config = self.config;
+        let below = |bar: Option<f32>, value: f32| bar.is_some_and(|bar| value < bar);
+        let norm = report.gradient_norm.unwrap_or(f32::INFINITY);
+        let patience = config.early_stopping.map(|stopping| stopping.patience);
+        let reasons = [
+            (
+                below(config.stop_below_loss, report.loss),
+                StopReason::LossThreshold,
+            ),
+            (
+                below(config.stop_below_gradient_norm, norm),
+                StopReason::GradientNorm,
+            ),
+            (
+                patience.is_some_and(|patience| self.best.epochs_since >= patience),
+                StopReason::ValidationPlateau,
+            ),
+            (time_is_up(config, self.clock), StopReason::TimeBudget),
+        ];
+        let met = reasons.into_iter().find(|(met, _)| *met);
+        met.map(|(_, reason)| reason)
     }
 
     /// Goes back to good parameters; what the optimiser remembers of the others is forgotten.
@@ -333,6 +379,19 @@ impl Training<'_, '_> {
     }
 }
 
+/// Whether a training that began at `clock` has used up its time.
+fn time_is_up(config: &TrainConfig<'_>, clock: Instant) -> bool {
+    config
+        .time_budget
+        .is_some_and(|budget| clock.elapsed() >= budget)
+}
+
+/// How an epoch ended.
+enum EpochEnd {
+    Finished(EpochMeans),
+    CutShort(StopReason),
+}
+
 /// What is averaged over an epoch.
 #[derive(Clone, Copy)]
 struct EpochMeans {
@@ -342,10 +401,13 @@ struct EpochMeans {
 
 /// The best epoch so far, and how long early stopping has waited for a better one.
 struct Best {
-    /// The lowest; NaN before the first.
+    /// The validation loss of the best epoch; NaN before the first.
     loss: f32,
+    /// The lowest score: the loss, or how many are told wrongly; NaN before the first.
+    score: f32,
+    on_accuracy: bool,
     epoch: Option<usize>,
-    /// What the loss has to be below by more than `min_delta`; NaN before the first.
+    /// What the score has to be below by more than `min_delta`; NaN before the first.
     to_beat: f32,
     epochs_since: usize,
     min_delta: f32,
@@ -358,6 +420,8 @@ impl Best {
         let stopping = config.early_stopping;
         Self {
             loss: f32::NAN,
+            score: f32::NAN,
+            on_accuracy: stopping.is_some_and(|stopping| stopping.on_accuracy),
             epoch: None,
             to_beat: f32::NAN,
             epochs_since: 0,
@@ -368,17 +432,20 @@ impl Best {
     }
 
     fn see(&mut self, epoch: usize, validation: Evaluation, parameters: &Buffer) {
-        let loss = validation.loss;
-        let below = |bar: f32| loss < bar || (bar.is_nan() && !loss.is_nan());
+        let score = match validation.accuracy {
+            Some(accuracy) if self.on_accuracy => 1.0 - accuracy,
+            _ => validation.loss,
+        };
+        let below = |bar: f32| score < bar || (bar.is_nan() && !score.is_nan());
         if below(self.to_beat - self.min_delta) {
-            (self.to_beat, self.epochs_since) = (loss, 0);
+            (self.to_beat, self.epochs_since) = (score, 0);
         } else {
             self.epochs_since += 1;
         }
-        if !below(self.loss) {
+        if !below(self.score) {
             return;
         }
-        (self.loss, self.epoch) = (loss, Some(epoch));
+        (self.score, self.loss, self.epoch) = (score, validation.loss, Some(epoch));
         if self.keep_parameters {
             match &mut self.parameters {
                 Some(kept) => kept.copy_from_slice(parameters),

@@ -129,10 +129,10 @@ impl<'n> Trainer<'n> {
         Ok(self)
     }
 
-    /// Lets each step find the norm of its gradient, also where nothing is clipped, to be read with
-    /// [`Trainer::gradient_norm`]; costs about as much as clipping.
-    pub fn watch_gradient_norm(mut self) -> Self {
-        self.watch_norm = true;
+    /// Whether each step finds the norm of its gradient, also where nothing is clipped, to be read
+    /// with [`Trainer::gradient_norm`]; costs about as much as clipping.
+    pub fn watch_gradient_norm(mut self, watch: bool) -> Self {
+        self.watch_norm = watch;
         self
     }
 

@@ -70,7 +70,7 @@ fn gradients_of_changed_objectives_agree_with_the_reference() {
             let mut trainer = trainer
                 .objective(objective.clone())
                 .map_err(|e| e.to_string())?
-                .watch_gradient_norm();
+                .watch_gradient_norm(true);
             let data = match batch.targets() {
                 Targets::Classes(labels) => Data::classes(batch.x(), labels),
                 Targets::Values(values) => Data::values(batch.x(), values),
