@@ -43,6 +43,7 @@ mod run;
 mod save;
 mod schedule;
 mod spec;
+mod suggest;
 mod train;
 mod trainer;
 
@@ -72,4 +73,5 @@ pub use report::{EpochReport, Evaluation, Report, StopReason};
 pub use save::ModelFileError;
 pub use schedule::{ReduceOnPlateau, Schedule};
 pub use spec::{LayerSpec, Shortcut, Spec};
+pub use suggest::Suggestion;
 pub use trainer::Trainer;

@@ -147,6 +147,7 @@ const MLP: &[(&str, u8)] = &[
     ("save", 5),
     ("save/file", 5),
     ("save/tensors", 5),
+    ("suggest", 5),
     ("train", 5),
     ("trainer", 5),
     ("lib", 6),
