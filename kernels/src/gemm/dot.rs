@@ -51,8 +51,9 @@ pub(super) const fn dot_fn<L: Level, T: Lane>() -> DotFn<T> {
 const COLS: usize = 4;
 /// With one row, twice as many, or the adders would wait for their own results.
 const COLS_OF_ONE_ROW: usize = 8;
-/// Rows that share the registers loaded from B.
+/// Rows that share the registers loaded from B: with the sums of 4 x 4, 16 registers would spill.
 const ROWS: usize = 4;
+const ROWS_OF_16_REGISTERS: usize = 3;
 
 struct Dot<T>(PhantomData<T>);
 
@@ -69,17 +70,33 @@ impl<T: Lane> Job for Dot<T> {
                 }
                 return;
             }
-            for j in (0..t.cols).step_by(COLS) {
-                let full = t.rows / ROWS * ROWS;
-                for i in (0..full).step_by(ROWS) {
-                    tile::<T::Of<L>, ROWS, COLS>(t, i, j);
-                }
-                match t.rows - full {
-                    1 => tile::<T::Of<L>, 1, COLS>(t, full, j),
-                    2 => tile::<T::Of<L>, 2, COLS>(t, full, j),
-                    3 => tile::<T::Of<L>, 3, COLS>(t, full, j),
-                    _ => {}
-                }
+            if <T::Of<L> as Vector>::REGISTERS > 16 {
+                rows::<T::Of<L>, ROWS>(t);
+            } else {
+                rows::<T::Of<L>, ROWS_OF_16_REGISTERS>(t);
+            }
+        }
+    }
+}
+
+/// All rows and columns, `R <= 4` rows at a time.
+///
+/// # Safety
+/// As [`DotFn`].
+#[inline(always)]
+unsafe fn rows<V: Vector, const R: usize>(t: &DotArgs<V::Elem>) {
+    let full = t.rows / R * R;
+    for j in (0..t.cols).step_by(COLS) {
+        // SAFETY: this function's contract; the rows and columns lie below `rows` and `cols`.
+        unsafe {
+            for i in (0..full).step_by(R) {
+                tile::<V, R, COLS>(t, i, j);
+            }
+            match t.rows - full {
+                1 => tile::<V, 1, COLS>(t, full, j),
+                2 => tile::<V, 2, COLS>(t, full, j),
+                3 => tile::<V, 3, COLS>(t, full, j),
+                _ => {}
             }
         }
     }

@@ -18,14 +18,22 @@ impl Level for Avx2 {
     }
 }
 
+/// The first `count` lanes, all bits set in `lanes`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Mask {
+    lanes: __m256i,
+    count: usize,
+}
+
 /// A window of `LANES` words into this, ending `n` words after its middle, selects the first `n`.
 static MASK_32: [i32; 16] = [-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0];
 static MASK_64: [i64; 8] = [-1, -1, -1, -1, 0, 0, 0, 0];
 
 impl Vector for __m256 {
     type Elem = f32;
-    type Mask = __m256i;
+    type Mask = Mask;
     const LANES: usize = 8;
+    const REGISTERS: usize = 16;
     const FREE_MASKS: bool = false;
 
     intrinsics!(f32: zero _mm256_setzero_ps, splat _mm256_set1_ps, mul _mm256_mul_ps, load _mm256_loadu_ps, store _mm256_storeu_ps);
@@ -37,21 +45,41 @@ impl Vector for __m256 {
     }
 
     #[inline(always)]
-    unsafe fn mask(n: usize) -> __m256i {
-        // SAFETY: `n <= 8`, so the window lies in the table.
-        unsafe { _mm256_loadu_si256(MASK_32.as_ptr().add(8 - n).cast()) }
+    unsafe fn mask(count: usize) -> Mask {
+        // SAFETY: `count <= 8`, so the window lies in the table.
+        let lanes = unsafe { _mm256_loadu_si256(MASK_32.as_ptr().add(8 - count).cast()) };
+        Mask { lanes, count }
     }
 
     #[inline(always)]
-    unsafe fn load_masked(mask: __m256i, p: *const f32) -> Self {
+    unsafe fn load_masked(mask: Mask, p: *const f32) -> Self {
         // SAFETY: as `Vector` asks; lanes outside the mask are not touched.
-        unsafe { _mm256_maskload_ps(p, mask) }
+        unsafe { _mm256_maskload_ps(p, mask.lanes) }
     }
 
+    /// By halves: a masked store takes some forty steps of microcode on AMD cores before Zen 4.
     #[inline(always)]
-    unsafe fn store_masked(self, mask: __m256i, p: *mut f32) {
-        // SAFETY: as `Vector` asks; lanes outside the mask are not touched.
-        unsafe { _mm256_maskstore_ps(p, mask, self) }
+    unsafe fn store_masked(self, mask: Mask, p: *mut f32) {
+        let n = mask.count;
+        // SAFETY: as `Vector` asks; each part lies in the first `n` lanes.
+        unsafe {
+            if n == Self::LANES {
+                self.store(p);
+                return;
+            }
+            let (mut rest, mut p) = (_mm256_castps256_ps128(self), p);
+            if n & 4 != 0 {
+                _mm_storeu_ps(p, rest);
+                (rest, p) = (_mm256_extractf128_ps::<1>(self), p.add(4));
+            }
+            if n & 2 != 0 {
+                _mm_storel_pd(p.cast(), _mm_castps_pd(rest));
+                (rest, p) = (_mm_movehl_ps(rest, rest), p.add(2));
+            }
+            if n & 1 != 0 {
+                _mm_store_ss(p, rest);
+            }
+        }
     }
 
     #[inline(always)]
@@ -109,8 +137,9 @@ impl Vector for __m256 {
 
 impl Vector for __m256d {
     type Elem = f64;
-    type Mask = __m256i;
+    type Mask = Mask;
     const LANES: usize = 4;
+    const REGISTERS: usize = 16;
     const FREE_MASKS: bool = false;
 
     intrinsics!(f64: zero _mm256_setzero_pd, splat _mm256_set1_pd, mul _mm256_mul_pd, load _mm256_loadu_pd, store _mm256_storeu_pd);
@@ -122,21 +151,37 @@ impl Vector for __m256d {
     }
 
     #[inline(always)]
-    unsafe fn mask(n: usize) -> __m256i {
-        // SAFETY: `n <= 4`, so the window lies in the table.
-        unsafe { _mm256_loadu_si256(MASK_64.as_ptr().add(4 - n).cast()) }
+    unsafe fn mask(count: usize) -> Mask {
+        // SAFETY: `count <= 4`, so the window lies in the table.
+        let lanes = unsafe { _mm256_loadu_si256(MASK_64.as_ptr().add(4 - count).cast()) };
+        Mask { lanes, count }
     }
 
     #[inline(always)]
-    unsafe fn load_masked(mask: __m256i, p: *const f64) -> Self {
+    unsafe fn load_masked(mask: Mask, p: *const f64) -> Self {
         // SAFETY: as `Vector` asks; lanes outside the mask are not touched.
-        unsafe { _mm256_maskload_pd(p, mask) }
+        unsafe { _mm256_maskload_pd(p, mask.lanes) }
     }
 
+    /// By halves, as for `f32`.
     #[inline(always)]
-    unsafe fn store_masked(self, mask: __m256i, p: *mut f64) {
-        // SAFETY: as `Vector` asks; lanes outside the mask are not touched.
-        unsafe { _mm256_maskstore_pd(p, mask, self) }
+    unsafe fn store_masked(self, mask: Mask, p: *mut f64) {
+        let n = mask.count;
+        // SAFETY: as `Vector` asks; each part lies in the first `n` lanes.
+        unsafe {
+            if n == Self::LANES {
+                self.store(p);
+                return;
+            }
+            let (mut rest, mut p) = (_mm256_castpd256_pd128(self), p);
+            if n & 2 != 0 {
+                _mm_storeu_pd(p, rest);
+                (rest, p) = (_mm256_extractf128_pd::<1>(self), p.add(2));
+            }
+            if n & 1 != 0 {
+                _mm_store_sd(p, rest);
+            }
+        }
     }
 
     #[inline(always)]

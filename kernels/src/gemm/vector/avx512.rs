@@ -22,6 +22,7 @@ impl Vector for __m512 {
     type Elem = f32;
     type Mask = __mmask16;
     const LANES: usize = 16;
+    const REGISTERS: usize = 32;
     const FREE_MASKS: bool = true;
 
     intrinsics!(f32: zero _mm512_setzero_ps, splat _mm512_set1_ps, mul _mm512_mul_ps, load _mm512_loadu_ps, store _mm512_storeu_ps);
@@ -116,6 +117,7 @@ impl Vector for __m512d {
     type Elem = f64;
     type Mask = __mmask8;
     const LANES: usize = 8;
+    const REGISTERS: usize = 32;
     const FREE_MASKS: bool = true;
 
     intrinsics!(f64: zero _mm512_setzero_pd, splat _mm512_set1_pd, mul _mm512_mul_pd, load _mm512_loadu_pd, store _mm512_storeu_pd);

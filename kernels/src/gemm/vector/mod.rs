@@ -85,6 +85,8 @@ pub(crate) trait Vector: Copy {
     /// Selects the first lanes of a register.
     type Mask: Copy;
     const LANES: usize;
+    /// How many of them there are.
+    const REGISTERS: usize;
     /// Whether a masked load costs no more than a plain one.
     const FREE_MASKS: bool;
 

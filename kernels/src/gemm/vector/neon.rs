@@ -31,6 +31,7 @@ impl Vector for float32x4_t {
     type Elem = f32;
     type Mask = usize;
     const LANES: usize = 4;
+    const REGISTERS: usize = 32;
     const FREE_MASKS: bool = false;
 
     intrinsics!(f32: zero zero_f32, splat vdupq_n_f32, mul vmulq_f32, load vld1q_f32, store vst1q_f32);
@@ -90,6 +91,7 @@ impl Vector for float64x2_t {
     type Elem = f64;
     type Mask = usize;
     const LANES: usize = 2;
+    const REGISTERS: usize = 32;
     const FREE_MASKS: bool = false;
 
     intrinsics!(f64: zero zero_f64, splat vdupq_n_f64, mul vmulq_f64, load vld1q_f64, store vst1q_f64);

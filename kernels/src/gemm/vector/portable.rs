@@ -31,6 +31,7 @@ impl<T: Element> Vector for Lanes<T> {
     type Elem = T;
     type Mask = usize;
     const LANES: usize = 4;
+    const REGISTERS: usize = 16;
     const FREE_MASKS: bool = false;
 
     #[inline(always)]
