@@ -5,6 +5,7 @@
 //! order of the sums and hence the bits; that depends on nothing else, never on the number of threads or
 //! the caches.
 
+use std::ops::Range;
 use std::sync::OnceLock;
 
 use super::tables::Kit;
@@ -54,6 +55,12 @@ impl Split {
     /// Length of a part.
     pub(super) fn len(self, part: usize) -> usize {
         self.base + usize::from(part < self.extra)
+    }
+
+    /// Some parts as two runs of the same length each, the longer parts first.
+    pub(super) fn runs(self, parts: Range<usize>) -> [Range<usize>; 2] {
+        let cut = self.extra.clamp(parts.start, parts.end);
+        [parts.start..cut, cut..parts.end]
     }
 }
 
@@ -470,6 +477,20 @@ mod tests {
                 assert_eq!(end, len);
                 assert_eq!(split.start(split.parts()), len);
                 assert_eq!(split.parts(), len.div_ceil(max).max(1));
+                for start in 0..=split.parts() {
+                    let [long, short] = split.runs(start..split.parts());
+                    assert_eq!((long.start, short.end), (start, split.parts()));
+                    assert_eq!(long.end, short.start);
+                    assert!(
+                        long.into_iter()
+                            .all(|part| split.len(part) == split.longest())
+                    );
+                    assert!(
+                        short
+                            .into_iter()
+                            .all(|part| split.len(part) == len / split.parts())
+                    );
+                }
             }
         }
     }

@@ -31,7 +31,7 @@ pub(super) trait Finish<T>: Copy + Sync {
     unsafe fn finish(&self, tile: FinishedTile<T>);
 }
 
-/// A tile of C, and its place in C.
+/// A part of C, and its place in C.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct FinishedTile<T> {
     pub(super) c: *mut T,
@@ -66,8 +66,11 @@ pub(super) struct Block<'a, T: 'static> {
     pub(super) aside: Option<*mut T>,
 }
 
-/// Row, column, rows and columns of a tile of C.
+/// Row, column, rows and columns of some tiles of C.
 type Place = (usize, usize, usize, usize);
+
+/// Rows of C that are finished together at most: few enough to be in the first-level cache still.
+const FINISH_ROWS: usize = 48;
 
 /// Room for the largest tile of any kernel: 14 x 2 registers of 16 `f32`, 12 x 1 of 8 `f64` and so
 /// on.
@@ -96,26 +99,40 @@ impl<T: Element> Block<'_, T> {
             }
             return;
         }
+        let at_once = if self.c_col != 1 {
+            1
+        } else if self.last && !finish.is_store() {
+            (FINISH_ROWS / self.blocking.rows.longest()).max(1)
+        } else {
+            usize::MAX
+        };
         for jr in col_panels {
-            for ir in row_panels.clone() {
-                let (kernel, tile, place) = self.tile((ir, jr), first);
-                // SAFETY: the kernel is one of the kit's; the rest is this function's contract.
-                unsafe {
-                    if self.c_col == 1 {
-                        self.contiguous(kernel, tile, place, finish);
-                    } else {
-                        self.strided(kernel, tile, place, finish);
+            for run in self.blocking.rows.runs(row_panels.clone()) {
+                let mut ir = run.start;
+                while ir < run.end {
+                    let tiles = at_once.min(run.end - ir);
+                    let (kernel, args, place) = self.tiles((ir, jr), tiles, first);
+                    ir += tiles;
+                    // SAFETY: the kernel is one of the kit's; the rest is this function's contract.
+                    unsafe {
+                        if self.c_col == 1 {
+                            self.contiguous(kernel, args, place, finish);
+                        } else {
+                            self.strided(kernel, args, place, finish);
+                        }
                     }
                 }
             }
         }
     }
 
-    /// The kernel of a tile and its operands, without C; row, column, rows and columns of the tile.
+    /// Some tiles of the same height below one another: their kernel and its operands, without C; row,
+    /// column, rows and columns of them all.
     #[inline(always)]
-    fn tile(
+    fn tiles(
         &self,
         (ir, jr): (usize, usize),
+        tiles: usize,
         (first_row, first_col): (usize, usize),
     ) -> (TileFn<T>, TileArgs<T>, Place) {
         let (rows, cols, lanes) = (self.blocking.rows, self.blocking.cols, self.kit.lanes);
@@ -127,11 +144,17 @@ impl<T: Element> Block<'_, T> {
         let (i, height) = (rows.start(ir), rows.len(ir));
         let (a, a_row, a_depth) = self.a.panel(i, i - rows.start(first_row), height);
         let variants = &self.kit.families[vectors - 1][height - 1];
-        let tile = TileArgs {
+        let a_panel = match self.a.packed {
+            Some(packed) => (height * packed.depth) as isize,
+            None => height as isize * a_row,
+        };
+        let args = TileArgs {
+            tiles,
             k: self.k,
             a,
             a_row,
             a_depth,
+            a_panel,
             b,
             b_depth,
             c: self.c,
@@ -141,7 +164,7 @@ impl<T: Element> Block<'_, T> {
             beta: self.beta,
         };
         let kernel = variants[usize::from(!full)][usize::from(a_row == 1)];
-        (kernel, tile, (i, j, height, width))
+        (kernel, args, (i, j, tiles * height, width))
     }
 
     /// The tiles of a row panel, finished together: in C, or aside.
@@ -166,10 +189,11 @@ impl<T: Element> Block<'_, T> {
             }
         };
         for jr in col_panels.clone() {
-            let (kernel, tile, (_, j, _, _)) = self.tile((ir, jr), (first_row, col_panels.start));
+            let first = (first_row, col_panels.start);
+            let (kernel, args, (_, j, _, _)) = self.tiles((ir, jr), 1, first);
             let c = c.wrapping_add(j - col);
             // SAFETY: the kernel is one of the kit's; the rest is this function's contract.
-            unsafe { kernel(&TileArgs { c, c_row, ..tile }) };
+            unsafe { kernel(&TileArgs { c, c_row, ..args }) };
         }
         let panel = FinishedTile {
             c,
@@ -183,15 +207,15 @@ impl<T: Element> Block<'_, T> {
         unsafe { finish.finish(panel) };
     }
 
-    /// A tile of a C with contiguous columns.
+    /// Some tiles of a C with contiguous columns.
     ///
     /// # Safety
-    /// As [`Self::run`], for one tile.
+    /// As [`Self::run`], for these tiles.
     #[inline(always)]
     unsafe fn contiguous(
         &self,
         kernel: TileFn<T>,
-        tile: TileArgs<T>,
+        args: TileArgs<T>,
         (row, col, rows, cols): Place,
         finish: impl Finish<T>,
     ) {
@@ -201,7 +225,7 @@ impl<T: Element> Block<'_, T> {
             .wrapping_add(col);
         // SAFETY: this function's contract.
         unsafe {
-            kernel(&TileArgs { c, ..tile });
+            kernel(&TileArgs { c, ..args });
             if self.last && !finish.is_store() {
                 finish.finish(FinishedTile {
                     c,
@@ -224,7 +248,7 @@ impl<T: Element> Block<'_, T> {
     unsafe fn strided(
         &self,
         kernel: TileFn<T>,
-        tile: TileArgs<T>,
+        args: TileArgs<T>,
         (row, col, rows, cols): Place,
         finish: impl Finish<T>,
     ) {
@@ -245,7 +269,7 @@ impl<T: Element> Block<'_, T> {
                 }
             }
             let c_row = cols as isize;
-            kernel(&TileArgs { c, c_row, ..tile });
+            kernel(&TileArgs { c, c_row, ..args });
             if self.last && !finish.is_store() {
                 finish.finish(FinishedTile {
                     c,

@@ -1,4 +1,5 @@
-//! The micro-kernel: one tile of C, kept in registers while all of the depth goes by.
+//! The micro-kernel: tiles of C below one another, each kept in registers while all of the depth goes
+//! by.
 //!
 //! ```text
 //! for p in 0..k:
@@ -11,24 +12,31 @@
 //!
 //! Each element of the sum is a single chain over p, in ascending order, so its bits do not depend
 //! on the size of the tile.
+//!
+//! Where masks cost something, the partial last register of a row is moved back over its neighbour:
+//! the columns that they share are computed twice, to the same bits.
 
 use std::marker::PhantomData;
 
 use super::vector::{Element, Job, Lane, Level, Vector};
 
-/// One tile: where its operands are, and what to do with the sum.
+/// Tiles below one another: where their operands are, and what to do with the sums.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct TileArgs<T> {
+    /// How many; all are as high as the kernel.
+    pub(super) tiles: usize,
     /// Depth.
     pub(super) k: usize,
-    /// Element (0, 0) of the A panel, read one element at a time: by rows and depth.
+    /// Element (0, 0) of the first A panel, read one element at a time: by rows and depth.
     pub(super) a: *const T,
     pub(super) a_row: isize,
     pub(super) a_depth: isize,
+    /// From one A panel to the next.
+    pub(super) a_panel: isize,
     /// Element (0, 0) of the B panel; its columns are contiguous.
     pub(super) b: *const T,
     pub(super) b_depth: isize,
-    /// Element (0, 0) of the C tile; its columns are contiguous.
+    /// Element (0, 0) of the first tile of C; its columns are contiguous.
     pub(super) c: *mut T,
     pub(super) c_row: isize,
     /// Columns of the tile: more than `(NV - 1) * LANES`, at most `NV * LANES`.
@@ -41,13 +49,13 @@ pub(super) struct TileArgs<T> {
 /// A micro-kernel of one size.
 ///
 /// # Safety
-/// The CPU has the kernel's instruction set; `a(i, p)` can be read for all rows of the kernel and
+/// The CPU has the kernel's instruction set; `a(i, p)` can be read for all rows of the tiles and
 /// p < k; `cols` elements can be read at each of the k rows of B, or all lanes of the kernel if it
 /// is a full one; `cols` elements can be written (and read, unless `beta` is zero) at each row of C,
 /// and no one else touches them.
 pub(super) type TileFn<T> = unsafe fn(&TileArgs<T>);
 
-/// The kernels of one height and width: `[last register partial][rows of A contiguous]`.
+/// The kernels of one height and width: `[last register may be partial][rows of A contiguous]`.
 pub(super) type Variants<T> = [[TileFn<T>; 2]; 2];
 
 /// The variants of an `MR x (NV * LANES)` micro-kernel.
@@ -59,16 +67,19 @@ pub(super) const fn variants<L: Level, T: Lane, const MR: usize, const NV: usize
     if <T::Of<L> as Vector>::FREE_MASKS {
         return [masked, masked];
     }
-    [
-        [
-            L::run::<Tile<T, MR, NV, false, false>>,
-            L::run::<Tile<T, MR, NV, false, true>>,
-        ],
-        masked,
-    ]
+    let plain: [TileFn<T>; 2] = [
+        L::run::<Tile<T, MR, NV, false, false>>,
+        L::run::<Tile<T, MR, NV, false, true>>,
+    ];
+    // Several registers need no masks.
+    [plain, if NV > 1 { plain } else { masked }]
 }
 
-/// `MASKED`: the last register of a row is partial. `UNIT`: `a_row` is 1.
+/// Depth below which a tile takes less time than its part of C takes to come from a far cache: that of
+/// the next tile is fetched meanwhile.
+const SHALLOW: usize = 96;
+
+/// `MASKED`: the last register of a row is read by mask. `UNIT`: `a_row` is 1.
 struct Tile<T, const MR: usize, const NV: usize, const MASKED: bool, const UNIT: bool>(
     PhantomData<T>,
 );
@@ -100,66 +111,85 @@ unsafe fn tile<
     t: &TileArgs<V::Elem>,
 ) {
     debug_assert!(t.cols > (NV - 1) * V::LANES && t.cols <= NV * V::LANES);
-    debug_assert!(MASKED || t.cols == NV * V::LANES || t.b_depth >= (NV * V::LANES) as isize);
+    debug_assert!(MASKED || NV > 1 || t.cols == V::LANES || t.b_depth >= V::LANES as isize);
     debug_assert!(!UNIT || t.a_row == 1);
     let a_row = if UNIT { 1 } else { t.a_row };
-    // SAFETY: the contract of `TileFn`: every element named below may be read or written, and the
-    // mask keeps the last register of each row to the columns of the tile.
+    let in_last = t.cols - (NV - 1) * V::LANES;
+    let by_mask = NV == 1 || V::FREE_MASKS;
+    let last_at = if by_mask {
+        (NV - 1) * V::LANES
+    } else {
+        t.cols - V::LANES
+    };
+    let at = |j: usize| if j == NV - 1 { last_at } else { j * V::LANES };
+    let (mut a_panel, mut c_tile) = (t.a, t.c);
+    let c_next = (MR as isize).wrapping_mul(t.c_row);
+    let ahead = if t.k < SHALLOW { c_next } else { 0 };
+    // SAFETY: the contract of `TileFn`: every element named below may be read or written; the last
+    // register of each row is kept to the columns of the tile by the mask, or starts so that it ends
+    // with them.
     unsafe {
-        let last = V::mask(t.cols - (NV - 1) * V::LANES);
-        for i in 0..MR {
-            V::prefetch(t.c.offset(i as isize * t.c_row));
-        }
-        // Plain index loops with constant bounds: what keeps the accumulators in registers.
-        let mut acc = [[V::zero(); NV]; MR];
-        let (mut a, mut b) = (t.a, t.b);
-        for _ in 0..t.k {
-            let mut row = [V::zero(); NV];
-            for j in 0..NV {
-                let at = b.add(j * V::LANES);
-                row[j] = if MASKED && j == NV - 1 {
-                    V::load_masked(last, at)
-                } else {
-                    V::load(at)
-                };
-            }
+        let last = V::mask(in_last);
+        for _ in 0..t.tiles {
+            let soon = c_tile.wrapping_offset(ahead);
             for i in 0..MR {
-                let x = V::splat(*a.offset(i as isize * a_row));
+                V::prefetch(soon.wrapping_offset(i as isize * t.c_row));
+            }
+            // Plain index loops with constant bounds: what keeps the accumulators in registers.
+            let mut acc = [[V::zero(); NV]; MR];
+            let (mut a, mut b) = (a_panel, t.b);
+            for _ in 0..t.k {
+                let mut row = [V::zero(); NV];
                 for j in 0..NV {
-                    acc[i][j] = x.mul_add(row[j], acc[i][j]);
+                    row[j] = if MASKED && j == NV - 1 {
+                        V::load_masked(last, b.add(at(j)))
+                    } else {
+                        V::load(b.add(at(j)))
+                    };
+                }
+                for i in 0..MR {
+                    let x = V::splat(*a.offset(i as isize * a_row));
+                    for j in 0..NV {
+                        acc[i][j] = x.mul_add(row[j], acc[i][j]);
+                    }
+                }
+                // After the last step they point anywhere: strides may be longer than the operand.
+                a = a.wrapping_offset(t.a_depth);
+                b = b.wrapping_offset(t.b_depth);
+            }
+            if t.alpha != V::Elem::ONE {
+                let alpha = V::splat(t.alpha);
+                for i in 0..MR {
+                    for j in 0..NV {
+                        acc[i][j] = acc[i][j].mul(alpha);
+                    }
                 }
             }
-            // After the last step they point anywhere: strides may be longer than the operand.
-            a = a.wrapping_offset(t.a_depth);
-            b = b.wrapping_offset(t.b_depth);
-        }
-        if t.alpha != V::Elem::ONE {
-            let alpha = V::splat(t.alpha);
+            let partial = by_mask && in_last < V::LANES;
+            let beta = V::splat(t.beta);
             for i in 0..MR {
+                let c = c_tile.offset(i as isize * t.c_row);
+                // All of a row is read before it is written: registers may share columns.
+                if t.beta != V::Elem::ZERO {
+                    for j in 0..NV {
+                        let old = if partial && j == NV - 1 {
+                            V::load_masked(last, c.add(at(j)))
+                        } else {
+                            V::load(c.add(at(j)))
+                        };
+                        acc[i][j] = beta.mul_add(old, acc[i][j]);
+                    }
+                }
                 for j in 0..NV {
-                    acc[i][j] = acc[i][j].mul(alpha);
+                    if partial && j == NV - 1 {
+                        acc[i][j].store_masked(last, c.add(at(j)));
+                    } else {
+                        acc[i][j].store(c.add(at(j)));
+                    }
                 }
             }
-        }
-        let partial = t.cols < NV * V::LANES;
-        let beta = V::splat(t.beta);
-        for i in 0..MR {
-            let c = t.c.offset(i as isize * t.c_row);
-            for j in 0..NV {
-                let at = c.add(j * V::LANES);
-                let mut sum = acc[i][j];
-                if partial && j == NV - 1 {
-                    if t.beta != V::Elem::ZERO {
-                        sum = beta.mul_add(V::load_masked(last, at), sum);
-                    }
-                    sum.store_masked(last, at);
-                } else {
-                    if t.beta != V::Elem::ZERO {
-                        sum = beta.mul_add(V::load(at), sum);
-                    }
-                    sum.store(at);
-                }
-            }
+            a_panel = a_panel.wrapping_offset(t.a_panel);
+            c_tile = c_tile.wrapping_offset(c_next);
         }
     }
 }
