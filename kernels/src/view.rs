@@ -48,6 +48,7 @@ impl<T> Clone for MatRef<'_, T> {
 impl<T> Copy for MatRef<'_, T> {}
 
 /// Checks that all elements of the view lie in a slice of `len` elements.
+#[inline]
 fn check_bounds(
     len: usize,
     offset: usize,
@@ -94,6 +95,7 @@ fn check_bounds(
 }
 
 /// Whether two different (i, j) can name one element.
+#[inline]
 fn may_overlap(rows: usize, cols: usize, row_stride: isize, col_stride: isize) -> bool {
     if rows == 0 || cols == 0 {
         return false;
@@ -472,6 +474,7 @@ impl<'a, T> MatMut<'a, T> {
 }
 
 /// A row length as a stride.
+#[inline]
 fn stride_of(cols: usize) -> Result<isize, KernelError> {
     isize::try_from(cols).map_err(|_| {
         KernelError::shape(

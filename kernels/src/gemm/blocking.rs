@@ -5,10 +5,11 @@
 //! order of the sums and hence the bits; that depends on nothing else, never on the number of threads or
 //! the caches.
 
-use std::ops::Range;
 use std::sync::OnceLock;
 
-use super::tables::Kit;
+use std::ops::Range;
+
+use super::tables::{HIGH, Kit};
 use super::vector::Element;
 use crate::cpu::{Caches, CpuInfo};
 
@@ -143,6 +144,8 @@ const KC: usize = 512;
 /// two registers by 256 are half of that. 512 was as fast on a core of its own, but where a neighbour
 /// used the same caches it was behind by 1 to 8 % at 512 cubed, 128 x 512 x 512 and 64 x 256 x 784.
 const KC_NARROW: usize = 256;
+/// No depth up to this one is cut.
+pub(super) const UNCUT: usize = KC_NARROW;
 /// Depth of a block when nothing is packed: the operands are small, C is cheaper left in registers.
 const KC_DIRECT: usize = 1024;
 /// Multiply-adds from which packing A pays for itself: at 128 x 512 x 512 it costs 4 %, at 512 cubed
@@ -334,10 +337,6 @@ pub(super) fn packed_bound((m, n, k): (usize, usize, usize)) -> usize {
     // One register to spare behind each block, and each starts at a cache line.
     packed + m.min(LANES) * cols(n) + 4 * LANES
 }
-
-/// Rows that a tile has at least which several others surround: with fewer, loads of B hold up the
-/// multiply-adds. 4 x 24 on AVX2 took 1.5 times as long as 6 x 16.
-const HIGH: usize = 6;
 
 /// Whether operands are packed late.
 fn packs_late<T>(kit: &Kit<T>) -> bool {

@@ -1,10 +1,11 @@
 //! The public door: shapes are checked here, then the product is computed.
 
+use super::direct::Direct;
 use super::finish::{FinishArgs, FinishFn};
 use super::macrokernel::{Finish, FinishedTile};
 use super::plan::compute;
 use super::prepack::{Left, Right};
-use super::product::{Factor, Product};
+use super::product::{Factor, Output, Product};
 use super::workspace::Workspace;
 use crate::dispatch::Kernels;
 use crate::epilogue::Epilogue;
@@ -73,6 +74,20 @@ impl Kernels {
         team: &Team,
     ) -> Result<(), KernelError> {
         self.check_product("gemm", gemm, (c.rows(), c.cols()))?;
+        if let (Left::View(a), Right::View(b)) = (gemm.a, gemm.b) {
+            let direct = Direct {
+                kit: &self.gemm.f32,
+                alpha: gemm.alpha,
+                a,
+                b,
+                beta: gemm.beta,
+                out: Output::of(&c),
+            };
+            // SAFETY: the kernels are those of this CPU; C is borrowed by `c`.
+            if unsafe { direct.compute(self.finish(gemm), team) } {
+                return Ok(());
+            }
+        }
         let (product, finish) = self.product(gemm);
         compute(product, c, finish, workspace, team);
         Ok(())
@@ -80,6 +95,7 @@ impl Kernels {
 
     /// Whether a product and its epilogue fit a C of `shape`, and these kernels; `op` is what was
     /// asked for.
+    #[inline]
     pub(super) fn check_product(
         &self,
         op: &'static str,
@@ -88,8 +104,13 @@ impl Kernels {
     ) -> Result<(), KernelError> {
         let (a, b) = (&gemm.a, &gemm.b);
         check_shapes(op, (a.rows(), a.cols()), (b.rows(), b.cols()), shape)?;
-        check_epilogue(op, &gemm.epilogue, shape)?;
-        self.check_packed(op, gemm.a, gemm.b)
+        if !matches!(gemm.epilogue, Epilogue::Store) {
+            check_epilogue(op, &gemm.epilogue, shape)?;
+        }
+        match (gemm.a, gemm.b) {
+            (Left::View(_), Right::View(_)) => Ok(()),
+            (a, b) => self.check_packed(op, a, b),
+        }
     }
 
     /// Whether operands that were packed before were packed for these kernels, and for one another.
@@ -145,11 +166,15 @@ impl Kernels {
             b,
             beta: gemm.beta,
         };
-        let finish = FinishF32 {
+        (product, self.finish(gemm))
+    }
+
+    /// The epilogue of a product that was checked.
+    fn finish<'a>(&self, gemm: &Gemm<'a>) -> FinishF32<'a> {
+        FinishF32 {
             epilogue: gemm.epilogue,
             apply: self.gemm.finish,
-        };
-        (product, finish)
+        }
     }
 
     /// `C <- alpha A B + beta C` in f64, without an epilogue; shapes and cost as for
@@ -185,6 +210,7 @@ impl Kernels {
     }
 }
 
+#[inline]
 fn check_shapes(
     op: &'static str,
     (a_rows, k): (usize, usize),
@@ -194,11 +220,22 @@ fn check_shapes(
     if (a_rows, b_rows, b_cols) == (m, k, n) {
         return Ok(());
     }
-    Err(KernelError::shape(
+    Err(misfit(op, (a_rows, k), (b_rows, b_cols), (m, n)))
+}
+
+/// Apart from the check, which the smallest products notice.
+#[cold]
+fn misfit(
+    op: &'static str,
+    (a_rows, k): (usize, usize),
+    (b_rows, b_cols): (usize, usize),
+    (m, n): (usize, usize),
+) -> KernelError {
+    KernelError::shape(
         op,
         format!("A {m} x k and B k x {n} for C {m} x {n}"),
         format!("A {a_rows} x {k} and B {b_rows} x {b_cols}"),
-    ))
+    )
 }
 
 fn check_epilogue(

@@ -17,6 +17,7 @@
 mod batch;
 mod blocking;
 mod chunks;
+mod direct;
 mod dot;
 mod driver;
 mod finish;
@@ -28,6 +29,7 @@ mod partial;
 mod plan;
 mod prepack;
 mod product;
+mod row;
 mod step;
 mod tables;
 mod update;

@@ -4,6 +4,7 @@
 //! `dst[p * ld + i]`: depth by depth, `ld >= width` elements apart.
 
 use std::marker::PhantomData;
+use std::mem::MaybeUninit;
 
 use super::vector::{Job, Lane, Level, Vector};
 
@@ -49,6 +50,8 @@ impl<T: Lane> Job for Pack<T> {
                 copy_rows::<T::Of<L>>(args);
             } else if args.along == 1 && args.depth >= <T::Of<L> as Vector>::LANES {
                 transpose::<T::Of<L>>(args);
+            } else if args.along == 1 {
+                transpose_shallow::<T::Of<L>>(args);
             } else {
                 gather(args);
             }
@@ -105,6 +108,40 @@ unsafe fn transpose<V: Vector>(args: &PackArgs<V::Elem>) {
             }
         }
         p = at + V::LANES;
+    }
+}
+
+/// More lanes than any register has.
+const MAX_LANES: usize = 16;
+
+/// As [`transpose`], for a depth of less than a register: the block is put together aside.
+#[inline(always)]
+unsafe fn transpose_shallow<V: Vector>(args: &PackArgs<V::Elem>) {
+    let mut block = [MaybeUninit::<V>::uninit(); MAX_LANES];
+    let mut turned = [MaybeUninit::<V>::uninit(); MAX_LANES];
+    for i in (0..args.width).step_by(V::LANES).rev() {
+        let rows = (args.width - i).min(V::LANES);
+        // SAFETY: `PackFn`; the mask keeps the reads to the depth. A register is `LANES` elements in
+        // memory too; the transpose reads the `rows` rows just written and writes all it is read from
+        // here; spilled elements as in `transpose`.
+        unsafe {
+            let depth = V::mask(args.depth);
+            for (r, row) in block.iter_mut().enumerate().take(rows) {
+                let src = args.src.offset((i + r) as isize * args.across);
+                row.write(V::load_masked(depth, src));
+            }
+            let turned = turned.as_mut_ptr().cast::<V::Elem>();
+            V::transpose(
+                block.as_ptr().cast(),
+                V::LANES as isize,
+                rows,
+                turned,
+                V::LANES,
+            );
+            for p in 0..args.depth {
+                V::load(turned.add(p * V::LANES)).store(args.dst.add(p * args.ld + i));
+            }
+        }
     }
 }
 

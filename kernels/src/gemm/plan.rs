@@ -399,7 +399,7 @@ impl<'a, T: Element, F: Finish<T>> Plan<'a, T, F> {
 ///
 /// # Safety
 /// The part lies in C, and no one else touches it.
-unsafe fn finish_part<T: Element>(
+pub(super) unsafe fn finish_part<T: Element>(
     finish: impl Finish<T>,
     out: Output<T>,
     rows: Range<usize>,

@@ -133,11 +133,28 @@ pub(super) enum Way<'a, T> {
     },
 }
 
+/// Whether so few rows are better off with dot products, where the operands permit it.
+fn are_few((m, n, k): (usize, usize, usize)) -> bool {
+    n == 1 || m <= DOT_ROWS.min(k / DOT_DEPTH)
+}
+
+/// Whether dot products are the best way to an `m x n` matrix with contiguous columns.
+pub(super) fn prefers_dots<T: Element>(
+    lanes: usize,
+    a: MatRef<'_, T>,
+    b: MatRef<'_, T>,
+    (m, n): (usize, usize),
+) -> bool {
+    let k = a.cols();
+    let along_depth = a.col_stride() == 1 && b.row_stride() == 1 && k >= lanes;
+    along_depth && are_few((m, n, k)) && (n == 1 || b.col_stride() != 1)
+}
+
 impl<'a, T: Element> Product<'a, T> {
     /// The best way for this C.
     pub(super) fn way(&self, out: &Output<T>, k: usize, finish: &impl Finish<T>) -> Way<'a, T> {
         let (m, n) = (out.rows, out.cols);
-        if (n == 1 || m <= DOT_ROWS.min(k / DOT_DEPTH))
+        if are_few((m, n, k))
             && let Some(way) = self.dots(out, k)
         {
             return way;

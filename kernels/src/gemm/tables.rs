@@ -9,6 +9,7 @@ use super::finish::{Finish, FinishArgs, FinishFn};
 use super::microkernel::{Variants, variants};
 use super::pack::{PackFn, pack_fn};
 use super::partial::{AddFn, add_fn};
+use super::row::{RowFn, row_fn};
 use super::step::{StepArgs, StepFn, StepOnTile};
 use super::vector::{Lane, Level, Vector};
 use crate::isa::Isa;
@@ -25,10 +26,14 @@ pub(super) struct Kit<T: 'static> {
     pub(super) lanes: usize,
     /// The family that is `nv` registers wide stands at `nv - 1`; wider families are lower.
     pub(super) families: &'static [Family<T>],
+    /// Registers across of the tile for a C that is wide and high.
+    pub(super) wide: usize,
     /// Packs one micro-panel.
     pub(super) pack: PackFn<T>,
     /// Products of few rows.
     pub(super) dot: DotFn<T>,
+    /// One row times a matrix stored by rows.
+    pub(super) row: RowFn<T>,
     /// Adds partial sums to C.
     pub(super) add: AddFn<T>,
 }
@@ -102,12 +107,27 @@ macro_rules! families_of_16 {
     };
 }
 
+/// Rows that a tile has at least which several others surround: with fewer, loads of B hold up the
+/// multiply-adds. 4 x 24 on AVX2 took 1.5 times as long as 6 x 16.
+pub(super) const HIGH: usize = 6;
+
+/// The widest family of high tiles.
+const fn widest<T>(families: &[Family<T>]) -> usize {
+    let mut wide = families.len();
+    while wide > 1 && families[wide - 1].len() < HIGH {
+        wide -= 1;
+    }
+    wide
+}
+
 const fn kit<L: Level, T: Lane>(families: &'static [Family<T>]) -> Kit<T> {
     Kit {
         lanes: <T::Of<L> as Vector>::LANES,
         families,
+        wide: widest(families),
         pack: pack_fn::<L, T>(),
         dot: dot_fn::<L, T>(),
+        row: row_fn::<L, T>(),
         add: add_fn::<L, T>(),
     }
 }

@@ -45,10 +45,32 @@ fn mixed() -> Vec<Case> {
     ]
 }
 
+/// Products that a call by itself computes without a plan, and a batch with one.
+fn simple() -> Vec<Case> {
+    let cols = Storage::Cols { pad: 0 };
+    let with = |a, b, c, shape| Case {
+        a,
+        b,
+        c,
+        ..Case::new(shape)
+    };
+    let rows = Storage::Rows { pad: 0 };
+    vec![
+        Case::new([1, 3001, 1100]),
+        with(Storage::Spread, rows, rows, [1, 500, 1030]),
+        with(cols, rows, rows, [2300, 1, 1100]).scaled(2.5, 1.0),
+        with(cols, rows, cols, [70, 1, 600]),
+        with(rows, cols, rows, [13, 17, 30]),
+        with(rows, cols, rows, [9, 33, 5]).scaled(-2.5, 0.5),
+        with(rows, rows, cols, [20, 9, 33]),
+        with(cols, rows, rows, [31, 40, 500]),
+    ]
+}
+
 fn batches() -> Vec<Vec<Case>> {
     let small = vec![Case::new([8, 8, 8]); 20];
     let equal = vec![Case::new([49, 65, 100]); 7];
-    vec![vec![], vec![mixed()[4]], mixed(), small, equal]
+    vec![vec![], vec![mixed()[4]], mixed(), small, equal, simple()]
 }
 
 #[test]

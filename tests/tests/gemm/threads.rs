@@ -24,6 +24,9 @@ fn cases() -> Vec<Case> {
         [300, 310, 320],
         [10, 1600, 160],
         [16, 2100, 200],
+        // One row or column: cut along it, and the depth in several blocks.
+        [1, 3001, 1100],
+        [2300, 1, 1100],
     ] {
         for (a, b) in [(rows, rows), (rows, cols), (cols, rows), (cols, cols)] {
             let case = Case {

@@ -1,0 +1,315 @@
+//! Products that need no plan: small ones, and one row (or column) times a matrix.
+//!
+//! A plan weighs blocks, packing and threads. That takes longer than a product of some thousand
+//! operations, and one that is small enough has nothing to weigh: one block of the depth, A read in
+//! place, B read in place or transposed into a buffer on the stack, and as many calls of a
+//! micro-kernel as there are column panels. The sums are those of the plan, in the same order, so the
+//! bits do not depend on who computes.
+
+use std::mem::MaybeUninit;
+use std::ops::Range;
+
+use super::blocking::{Blocking, Order, Split, UNCUT};
+use super::chunks::Chunks;
+use super::macrokernel::Finish;
+use super::microkernel::TileArgs;
+use super::pack::PackArgs;
+use super::plan::finish_part;
+use super::prepack::{is_by_columns, is_unit};
+use super::product::{Output, prefers_dots};
+use super::row::RowArgs;
+use super::tables::Kit;
+use super::vector::Element;
+use crate::team::Team;
+use crate::view::MatRef;
+
+/// Multiply-adds of a small product at most, so that no plan would share it among threads.
+const MAX_WORK: usize = 1 << 20;
+/// Elements of C that are finished together at most: 16 KiB of `f32`, half a first-level cache.
+const MAX_FINISH: usize = 4096;
+/// Elements of a transposed B at most: 16 KiB of `f32`.
+const MAX_TRANSPOSED: usize = 4096;
+/// Bits of each size of a small product, so that no product of sizes overflows.
+const SIZE_BITS: u32 = 16;
+/// Columns in which a row of C is cut for several threads: whole cache lines.
+const ROW_UNIT: usize = 64;
+
+/// A product whose shapes fit, both operands in place.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Direct<'a, T: 'static> {
+    pub(super) kit: &'static Kit<T>,
+    pub(super) alpha: T,
+    pub(super) a: MatRef<'a, T>,
+    pub(super) b: MatRef<'a, T>,
+    pub(super) beta: T,
+    pub(super) out: Output<T>,
+}
+
+impl<T: Element> Direct<'_, T> {
+    /// Computes the product if it needs no plan, and says whether it did.
+    ///
+    /// # Safety
+    /// The kit is one of this CPU's; C is borrowed, and no one else writes to it.
+    #[inline(always)]
+    pub(super) unsafe fn compute(&self, finish: impl Finish<T>, team: &Team) -> bool {
+        let out = &self.out;
+        if out.rows == 0 || out.cols == 0 || self.a.cols() == 0 || self.alpha == T::ZERO {
+            return false;
+        }
+        // SAFETY: this function's contract.
+        unsafe {
+            if out.col_stride == 1 {
+                self.by_rows(finish, team)
+            } else {
+                self.by_columns(finish, team)
+            }
+        }
+    }
+
+    /// [`Self::compute`] for a C that is not stored by rows. As a plan does it: one stored by columns is
+    /// the transpose of one stored by rows, and one column is contiguous whatever its stride.
+    ///
+    /// # Safety
+    /// As [`Self::compute`].
+    #[inline(never)]
+    unsafe fn by_columns(&self, finish: impl Finish<T>, team: &Team) -> bool {
+        if self.out.row_stride != 1 || !finish.is_store() {
+            // SAFETY: this function's contract.
+            return self.out.cols == 1 && unsafe { self.by_rows(finish, team) };
+        }
+        let transposed = Self {
+            a: self.b.t(),
+            b: self.a.t(),
+            out: self.out.t(),
+            ..*self
+        };
+        // SAFETY: this function's contract.
+        unsafe { transposed.by_rows(finish, team) }
+    }
+
+    /// [`Self::compute`] for a C with contiguous columns, and a product that is not empty.
+    ///
+    /// # Safety
+    /// As [`Self::compute`].
+    #[inline(always)]
+    unsafe fn by_rows(&self, finish: impl Finish<T>, team: &Team) -> bool {
+        let (a, b, out) = (self.a, self.b, &self.out);
+        let (m, n, k) = (out.rows, out.cols, a.cols());
+        if prefers_dots(self.kit.lanes, a, b, (m, n)) {
+            return false;
+        }
+        let b_unit = is_unit(b);
+        // SAFETY: the views were checked when made, the shapes by the caller; the rest is this
+        // function's contract.
+        unsafe {
+            if m == 1 && b_unit {
+                self.row(finish, team);
+                return true;
+            }
+            if n == 1 && a.row_stride() == 1 && out.row_stride == 1 {
+                self.column(finish, team);
+                return true;
+            }
+            if (m | n | k) >> SIZE_BITS != 0 || m * n * k > MAX_WORK || k > UNCUT {
+                return false;
+            }
+            if !finish.is_store() && m * n > MAX_FINISH {
+                return false;
+            }
+            if b_unit {
+                self.tiles(b.as_ptr(), b.row_stride());
+            } else if k * (n + self.kit.lanes) + self.kit.lanes <= MAX_TRANSPOSED {
+                self.tiles_of_transposed();
+            } else {
+                return false;
+            }
+            if !finish.is_store() {
+                finish_part(finish, *out, 0..m, 0..n);
+            }
+        }
+        true
+    }
+
+    /// The tiles of all of C, for a small product with this B, whose columns are contiguous.
+    ///
+    /// # Safety
+    /// As [`Self::by_rows`].
+    #[inline(always)]
+    unsafe fn tiles(&self, b: *const T, b_depth: isize) {
+        let (kit, out) = (self.kit, &self.out);
+        let all = TileArgs {
+            tiles: 1,
+            k: self.a.cols(),
+            a: self.a.as_ptr(),
+            a_row: self.a.row_stride(),
+            a_depth: self.a.col_stride(),
+            a_panel: 0,
+            b,
+            b_depth,
+            c: out.ptr,
+            c_row: out.row_stride,
+            cols: out.cols,
+            alpha: self.alpha,
+            beta: self.beta,
+        };
+        // A shift: a division shows.
+        let registers = (out.cols + kit.lanes - 1) >> kit.lanes.trailing_zeros();
+        // SAFETY: this function's contract.
+        unsafe {
+            match kit.families.get(registers - 1) {
+                Some(family) if out.rows <= family.len() => {
+                    let partial = usize::from(out.cols != registers * kit.lanes);
+                    let unit = usize::from(all.a_row == 1);
+                    family[out.rows - 1][partial][unit](&all);
+                }
+                _ => grid(kit, &all, out.rows, registers),
+            }
+        }
+    }
+
+    /// As [`Self::tiles`], with the B of the product, transposed first.
+    ///
+    /// # Safety
+    /// As [`Self::by_rows`]; `(n + lanes) k + lanes` is at most [`MAX_TRANSPOSED`].
+    #[inline(never)]
+    unsafe fn tiles_of_transposed(&self) {
+        let (b, lanes) = (self.b, self.kit.lanes);
+        let mut buffer = [MaybeUninit::<T>::uninit(); MAX_TRANSPOSED];
+        let ld = (b.cols() + lanes - 1) & !(lanes - 1);
+        debug_assert!(ld * b.rows() + lanes <= buffer.len());
+        let args = PackArgs {
+            src: b.as_ptr(),
+            across: b.col_stride(),
+            along: b.row_stride(),
+            width: b.cols(),
+            depth: b.rows(),
+            dst: buffer.as_mut_ptr().cast(),
+            ld,
+        };
+        // SAFETY: this function's contract; the buffer holds the matrix and a register more.
+        unsafe {
+            (self.kit.pack)(&args);
+            self.tiles(args.dst, ld as isize);
+        }
+    }
+
+    /// One row of C, its columns shared by the team.
+    ///
+    /// # Safety
+    /// As [`Self::by_rows`]; m is 1, and the columns of B and C are contiguous.
+    #[inline(never)]
+    unsafe fn row(&self, finish: impl Finish<T>, team: &Team) {
+        let (a, b, out) = (self.a, self.b, self.out);
+        share(out.cols, a.cols(), team, &|cols| {
+            // SAFETY: this function's contract; the ranges do not overlap.
+            unsafe {
+                self.line(a.t(), (b, cols.clone()));
+                finish_part(finish, out, 0..1, cols);
+            }
+        });
+    }
+
+    /// One column of C, its rows shared by the team: the row of the transposed product.
+    ///
+    /// # Safety
+    /// As [`Self::by_rows`]; n is 1, and the rows of A and C are contiguous.
+    #[inline(never)]
+    unsafe fn column(&self, finish: impl Finish<T>, team: &Team) {
+        let (a, b, out) = (self.a, self.b, self.out);
+        share(out.rows, a.cols(), team, &|rows| {
+            // SAFETY: this function's contract; the ranges do not overlap.
+            unsafe {
+                self.line(b, (a.t(), rows.clone()));
+                finish_part(finish, out, rows, 0..1);
+            }
+        });
+    }
+
+    /// `c <- alpha x^T M + beta c` for some columns of M and the elements of C that belong to them, block
+    /// by block of the depth as a plan cuts it.
+    ///
+    /// # Safety
+    /// As [`Self::by_rows`], for these elements of C, which has one row or one column of contiguous
+    /// elements; x is a column with an element for each row of M, whose columns are contiguous.
+    unsafe fn line(&self, x: MatRef<'_, T>, (matrix, cols): (MatRef<'_, T>, Range<usize>)) {
+        let (k, out) = (x.rows(), &self.out);
+        let depth = if k <= UNCUT {
+            Split::new(k, UNCUT)
+        } else {
+            let order = Order {
+                a_by_columns: is_by_columns(self.a),
+                b_by_rows: is_unit(self.b),
+            };
+            Blocking::choose(self.kit, (out.rows, out.cols, k), order).depth
+        };
+        for block in 0..depth.parts() {
+            let p = depth.start(block) as isize;
+            let start = matrix.as_ptr().wrapping_offset(p * matrix.row_stride());
+            let args = RowArgs {
+                k: depth.len(block),
+                a: x.as_ptr().wrapping_offset(p * x.row_stride()),
+                a_depth: x.row_stride(),
+                b: start.wrapping_add(cols.start),
+                b_depth: matrix.row_stride(),
+                c: out.ptr.wrapping_add(cols.start),
+                cols: cols.len(),
+                alpha: self.alpha,
+                beta: if block == 0 { self.beta } else { T::ONE },
+            };
+            // SAFETY: this function's contract.
+            unsafe { (self.kit.row)(&args) };
+        }
+    }
+}
+
+/// The tiles of a C that is higher or wider than one: `all` describes them as if they were one, `m` rows
+/// by `registers`.
+///
+/// # Safety
+/// The kit is one of this CPU's, and the contract of [`super::microkernel::TileFn`] holds for all of C.
+#[inline(never)]
+unsafe fn grid<T: Element>(kit: &Kit<T>, all: &TileArgs<T>, m: usize, registers: usize) {
+    let unit = usize::from(all.a_row == 1);
+    let widest = kit.families.len();
+    let few = m <= kit.families[widest - 1].len();
+    let cols = Split::new(registers, if few { widest } else { kit.wide });
+    for panel in 0..cols.parts() {
+        let (j, vectors) = (cols.start(panel) * kit.lanes, cols.len(panel));
+        let width = (vectors * kit.lanes).min(all.cols - j);
+        let partial = usize::from(width != vectors * kit.lanes);
+        let family = kit.families[vectors - 1];
+        // A is read in place, so each column panel may have tiles of its own height.
+        let rows = Split::new(m, family.len());
+        for run in rows.runs(0..rows.parts()) {
+            if run.is_empty() {
+                continue;
+            }
+            let (i, height) = (rows.start(run.start) as isize, rows.len(run.start));
+            let args = TileArgs {
+                tiles: run.len(),
+                a: all.a.wrapping_offset(i * all.a_row),
+                a_panel: height as isize * all.a_row,
+                b: all.b.wrapping_add(j),
+                c: all.c.wrapping_offset(i * all.c_row).wrapping_add(j),
+                cols: width,
+                ..*all
+            };
+            // SAFETY: this function's contract; the tiles lie in C.
+            unsafe { family[height - 1][partial][unit](&args) };
+        }
+    }
+}
+
+/// Calls `work` for ranges that together are `0..len`, by as many members as have enough to do.
+fn share(len: usize, k: usize, team: &Team, work: &(dyn Fn(Range<usize>) + Sync)) {
+    let units = len.div_ceil(ROW_UNIT);
+    let parts = Chunks::members(team.threads(), (1, len, k)).min(units);
+    if parts == 1 {
+        work(0..len);
+        return;
+    }
+    team.run(parts, &|part, _| {
+        let at = |part: usize| (units * part / parts * ROW_UNIT).min(len);
+        work(at(part)..at(part + 1));
+    });
+}
