@@ -10,6 +10,7 @@ use std::sync::OnceLock;
 use pulp::{Simd, WithSimd};
 
 use crate::attention::{FinishRows, GradientTile, RowDots, SoftmaxTile};
+use crate::counter_rng::ApplyDropout;
 use crate::elementwise::{
     ActivationBackward, ActivationForward, Add, Axpy, ErfForward, ExpForward, Scale,
 };
@@ -49,6 +50,7 @@ pub(crate) struct VectorTable {
     pub(crate) activation_backward: fn(ActivationBackward<'_>),
     pub(crate) add: fn(Add<'_>),
     pub(crate) axpy: fn(Axpy<'_>),
+    pub(crate) dropout: fn(ApplyDropout<'_>),
     pub(crate) scale: fn(Scale<'_>),
     pub(crate) sum: fn(Sum<'_>) -> f32,
     pub(crate) sum_squares: fn(SumSquares<'_>) -> f32,
@@ -91,6 +93,7 @@ impl VectorTable {
                 activation_backward: |kernel| run::<L, _>(kernel),
                 add: |kernel| run::<L, _>(kernel),
                 axpy: |kernel| run::<L, _>(kernel),
+                dropout: |kernel| run::<L, _>(kernel),
                 scale: |kernel| run::<L, _>(kernel),
                 sum: |kernel| run::<L, _>(kernel),
                 sum_squares: |kernel| run::<L, _>(kernel),

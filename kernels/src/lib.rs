@@ -21,6 +21,7 @@
 
 mod activation;
 mod attention;
+mod counter_rng;
 mod cpu;
 mod dispatch;
 mod elementwise;
@@ -48,6 +49,7 @@ mod view;
 
 pub use activation::{Activation, DerivativeFrom};
 pub use attention::{Attention, AttentionGradients, AttentionWorkspace};
+pub use counter_rng::Dropout;
 pub use cpu::{Cache, Caches, CpuInfo};
 pub use dispatch::Kernels;
 pub use epilogue::Epilogue;

@@ -2,6 +2,7 @@
 //! instruction set runs.
 
 use crate::activation::Activation;
+use crate::counter_rng::{ApplyDropout, Dropout};
 use crate::dispatch::Kernels;
 use crate::elementwise::{
     ActivationBackward, ActivationForward, Add, Axpy, ErfForward, ExpForward, Scale,
@@ -309,6 +310,22 @@ impl Kernels {
     /// `x *= alpha`
     pub fn scale(&self, alpha: f32, x: &mut [f32]) {
         (self.vector.scale)(Scale { alpha, x });
+    }
+
+    /// `x = m x / (1 - p)` in place, with the mask of [`Dropout`]: inverted dropout, and its gradient.
+    ///
+    /// # Shapes
+    /// x: rows x n, any strides; rows whose elements lie together are fast.
+    ///
+    /// # Complexity
+    /// Two integer products per element; no memory but x is touched. [`crate::Gemm::dropout`] does it
+    /// on the way.
+    ///
+    /// # Numerics
+    /// The factor and the product are rounded once each. The mask has the same bits on every
+    /// instruction set.
+    pub fn dropout(&self, dropout: Dropout, x: MatMut<'_>) {
+        (self.vector.dropout)(ApplyDropout { dropout, x });
     }
 
     /// `y = a + b`

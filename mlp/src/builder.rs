@@ -197,6 +197,25 @@ impl<S> Builder<S> {
         self.layer(LayerSpec::Embedding { symbols, width })
     }
 
+    /// Adds inverted dropout: in training `y = m x / (1 - rate)`, where m is 0 with probability `rate` and
+    /// else 1; in prediction `y = x`.
+    ///
+    /// With the keep probability `p = 1 - rate` of Srivastava et al., 2014, it is `y = m x / p` with
+    /// `m ~ Bernoulli(p)`. Which elements are dropped depends on the seed of the network, the number of
+    /// updates made and the place of the element, so that a training can be repeated, or resumed, with
+    /// the same masks. [`Trainer::forward`](crate::Trainer::forward) is a pass of training.
+    ///
+    /// ```
+    /// use mlp::Mlp;
+    ///
+    /// let net = Mlp::builder(8).dense(32).relu().dropout(0.5).dense(3).build()?;
+    /// assert!(Mlp::builder(8).dense(32).dropout(1.0).dense(3).build().is_err());
+    /// # Ok::<(), mlp::MlpError>(())
+    /// ```
+    pub fn dropout(self, rate: f32) -> Self {
+        self.layer(LayerSpec::Dropout { rate })
+    }
+
     /// Adds a skip connection: `y = x + s`, where `s` is what the dense layer read that stands `over`
     /// dense layers back in this list.
     ///

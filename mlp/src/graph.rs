@@ -78,6 +78,8 @@ pub(crate) struct Graph {
     forward_len: usize,
     /// The gradient of each node of the forward pass, as far as its readers have handed it over.
     gradients: Vec<Option<NodeId>>,
+    /// Masks so far.
+    masks: u64,
     /// The samples in the arena, if a node reads them there.
     readable_input: Option<NodeId>,
 }
@@ -99,6 +101,7 @@ impl Graph {
             outputs: NodeId(0),
             forward_len: 1,
             gradients: Vec::new(),
+            masks: 0,
             readable_input: None,
         }
     }
@@ -184,6 +187,21 @@ impl Graph {
             self.forward_len = self.nodes.len();
             id
         })
+    }
+
+    /// The number of a new mask.
+    pub(crate) fn new_mask(&mut self) -> u64 {
+        self.masks += 1;
+        self.masks - 1
+    }
+
+    /// The one node of the forward pass that reads `x`, if there is just one.
+    pub(crate) fn only_reader(&self, x: NodeId) -> Option<NodeId> {
+        let mut readers = self.forward_nodes().flat_map(|id| {
+            let operands = self.node(id).op.operands();
+            operands.filter(move |&y| y == x).map(move |_| id)
+        });
+        readers.next().filter(|_| readers.next().is_none())
     }
 
     /// Adds the backward pass: hands the gradient of the outputs back, rule by rule.

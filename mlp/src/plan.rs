@@ -21,9 +21,9 @@ mod tests;
 use std::fmt;
 use std::ops::Range;
 
-pub(crate) use call::{Call, Fused, Product, Sink};
+pub(crate) use call::{Call, Fused, Mask, Passes, Product, Sink};
 pub(crate) use layer_call::{Heads, LayerCall, NormCall};
-pub(crate) use lower::{Passes, lower, max_batch};
+pub(crate) use lower::{lower, max_batch};
 pub(crate) use region::{Region, Source};
 
 /// The calls of a forward pass, or of a forward and a backward pass, for one batch size.

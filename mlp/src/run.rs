@@ -32,6 +32,8 @@ pub(crate) struct Engine {
     has_gradients: bool,
     loss: LossMemory,
     scratch: Scratch,
+    /// Updates before the last forward pass: what masks depend on.
+    step: u64,
     /// The plan whose forward pass ran last, if its values are still in the arena.
     current: Option<usize>,
 }
@@ -49,6 +51,7 @@ impl Engine {
             has_gradients: false,
             loss: LossMemory::new(),
             scratch: Scratch::default(),
+            step: 0,
             current: None,
         }
     }
@@ -84,6 +87,11 @@ impl Engine {
         self.plans.len() - 1
     }
 
+    /// Says how many updates were made before the next forward pass.
+    pub(crate) fn set_step(&mut self, step: u64) {
+        self.step = step;
+    }
+
     /// The forward pass; its outputs, batch x outputs.
     pub(crate) fn forward(
         &mut self,
@@ -96,6 +104,8 @@ impl Engine {
         let mut memory = Memory {
             input,
             parameters: &network.parameters,
+            seed: network.spec.seed,
+            step: self.step,
             gradients: &mut self.gradients,
             arena: &mut self.arena,
         };
@@ -160,6 +170,8 @@ impl Engine {
         let mut memory = Memory {
             input,
             parameters: &network.parameters,
+            seed: network.spec.seed,
+            step: self.step,
             gradients: &mut self.gradients,
             arena: &mut self.arena,
         };
@@ -198,6 +210,8 @@ impl Engine {
                 let mut memory = Memory {
                     input,
                     parameters: &[],
+                    seed: network.spec.seed,
+                    step: self.step,
                     gradients,
                     arena,
                 };
@@ -218,6 +232,8 @@ impl Engine {
                 let mut memory = Memory {
                     input,
                     parameters,
+                    seed: network.spec.seed,
+                    step: self.step,
                     gradients,
                     arena,
                 };

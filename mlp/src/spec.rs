@@ -81,6 +81,12 @@ pub enum LayerSpec {
         /// Columns of the rows.
         width: usize,
     },
+    /// `y = m x / (1 - rate)` in training, where m is 0 with probability `rate` and else 1, drawn for
+    /// each element; `y = x` in prediction. The probability to be kept is `1 - rate`.
+    Dropout {
+        /// The share that is dropped, at least 0 and below 1.
+        rate: f32,
+    },
     /// The values of a sample in so many rows, one after the other: a sequence. The layers behind it
     /// act on each row alone. One row makes a sample whole again.
     Rows {
@@ -130,7 +136,9 @@ impl Spec {
         let first = self.layers.first();
         if matches!(
             first,
-            None | Some(LayerSpec::Activation(_) | LayerSpec::Skip { .. })
+            None | Some(
+                LayerSpec::Activation(_) | LayerSpec::Dropout { .. } | LayerSpec::Skip { .. }
+            )
         ) {
             return Err(MlpError::Layer {
                 layer: "0".into(),

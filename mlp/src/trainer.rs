@@ -316,6 +316,7 @@ impl<'n> Trainer<'n> {
                 Criterion::Built(loss, &self.objective)
             }
         };
+        self.engine.set_step(self.mlp.progress.state.step);
         self.engine.forward(network, x, team)?;
         let loss = self.engine.loss(network, aim, &mut criterion)?;
         if !loss.mean.is_finite() {
@@ -351,6 +352,7 @@ impl<'n> Trainer<'n> {
         let x = x.into();
         self.mlp.network.check_batch(x)?;
         check_matrix("inputs", x)?;
+        self.engine.set_step(self.mlp.progress.state.step);
         self.engine.forward(&self.mlp.network, x, team)
     }
 

@@ -9,6 +9,7 @@ pub mod activation;
 pub mod attention;
 pub mod blocks;
 pub mod cases;
+pub mod dropout;
 pub mod finite_diff;
 pub mod gemm;
 pub mod layout;

@@ -7,6 +7,7 @@ use super::plan::compute;
 use super::prepack::{Left, Right};
 use super::product::{Factor, Output, Product};
 use super::workspace::Workspace;
+use crate::counter_rng::Dropout;
 use crate::dispatch::Kernels;
 use crate::epilogue::Epilogue;
 use crate::error::KernelError;
@@ -27,6 +28,10 @@ pub struct Gemm<'a> {
     pub beta: f32,
     /// Applied to each element before it is stored.
     pub epilogue: Epilogue<'a>,
+    /// A mask by whose factor each element is multiplied: the result of [`Epilogue::Activate`], the sum
+    /// that goes into [`Epilogue::Derivative`]. So forward and backward pass of a layer with dropout
+    /// are one product each, with the bits that separate calls would give.
+    pub dropout: Option<Dropout>,
 }
 
 impl<'a> Gemm<'a> {
@@ -38,6 +43,7 @@ impl<'a> Gemm<'a> {
             b: b.into(),
             beta: 0.0,
             epilogue: Epilogue::Store,
+            dropout: None,
         }
     }
 }
@@ -173,6 +179,7 @@ impl Kernels {
     fn finish<'a>(&self, gemm: &Gemm<'a>) -> FinishF32<'a> {
         FinishF32 {
             epilogue: gemm.epilogue,
+            dropout: gemm.dropout,
             apply: self.gemm.finish,
         }
     }
@@ -284,12 +291,13 @@ impl<T> Finish<T> for Plain {
 #[derive(Clone, Copy)]
 pub(super) struct FinishF32<'a> {
     epilogue: Epilogue<'a>,
+    dropout: Option<Dropout>,
     apply: FinishFn,
 }
 
 impl Finish<f32> for FinishF32<'_> {
     fn is_store(&self) -> bool {
-        matches!(self.epilogue, Epilogue::Store)
+        matches!(self.epilogue, Epilogue::Store) && self.dropout.is_none()
     }
 
     unsafe fn finish(&self, tile: FinishedTile<f32>) {
@@ -303,6 +311,7 @@ impl Finish<f32> for FinishF32<'_> {
         } = tile;
         let args = FinishArgs {
             epilogue: self.epilogue,
+            dropout: self.dropout,
             c,
             c_row,
             row,

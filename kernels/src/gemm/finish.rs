@@ -3,6 +3,7 @@
 use pulp::{Simd, WithSimd};
 
 use crate::activation::{Activation, PerActivation, specialise};
+use crate::counter_rng::Dropout;
 use crate::elementwise::{activate, derivative};
 use crate::epilogue::Epilogue;
 use crate::view::MatRef;
@@ -11,6 +12,7 @@ use crate::view::MatRef;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct FinishArgs<'a> {
     pub(super) epilogue: Epilogue<'a>,
+    pub(super) dropout: Option<Dropout>,
     pub(super) c: *mut f32,
     pub(super) c_row: isize,
     /// Place of the tile in C.
@@ -48,6 +50,19 @@ impl<'a> Finish<'a> {
         }
     }
 
+    /// `c = m c`, if there is a mask
+    #[inline(always)]
+    fn mask<S: Simd>(&mut self, s: S) {
+        let Some(dropout) = self.0.dropout else {
+            return;
+        };
+        for i in 0..self.0.rows {
+            let (row, col) = (self.0.row + i, self.0.col);
+            // SAFETY: `i < rows`.
+            dropout.row(row).apply(s, col, unsafe { self.row(i) });
+        }
+    }
+
     /// `c = act(c + bias)`
     #[inline(always)]
     fn activate<S: Simd>(&mut self, s: S, bias: Option<&[f32]>, f: Activate) {
@@ -81,6 +96,9 @@ impl WithSimd for Finish<'_> {
     #[inline(always)]
     fn with_simd<S: Simd>(mut self, s: S) {
         let t = self.0;
+        if let Epilogue::Derivative { .. } = t.epilogue {
+            self.mask(s);
+        }
         match t.epilogue {
             Epilogue::Store => {}
             Epilogue::Activate { bias, activation } => {
@@ -93,6 +111,9 @@ impl WithSimd for Finish<'_> {
                 let tile = &mut self;
                 specialise(activation, Backward { s, tile, saved });
             }
+        }
+        if !matches!(t.epilogue, Epilogue::Derivative { .. }) {
+            self.mask(s);
         }
     }
 }

@@ -56,6 +56,8 @@ pub(crate) enum Op {
     },
     /// `y = act(x)`
     Activation { x: NodeId, activation: Activation },
+    /// `y = m x / (1 - rate)` in training, with the mask number `layer`; a view of x in prediction
+    Dropout { x: NodeId, rate: f32, layer: u64 },
     /// `y = a + b`
     Sum { a: NodeId, b: NodeId },
     /// `y = [left, right]`, the columns of both side by side
@@ -150,6 +152,7 @@ impl Op {
             Self::Copy { x }
             | Self::Linear { x, .. }
             | Self::Activation { x, .. }
+            | Self::Dropout { x, .. }
             | Self::Columns { x, .. }
             | Self::Reshape { x } => some([x]),
             Self::Sum { a, b } => some([a, b]),

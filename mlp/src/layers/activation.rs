@@ -22,7 +22,12 @@ fn backward(graph: &mut Graph, y: NodeId, dy: NodeId) {
     };
     let saved = match activation.derivative_from() {
         DerivativeFrom::Input => x,
-        DerivativeFrom::Output => y,
+        // What dropout keeps has the sign of y, and what it drops has no gradient: one value serves
+        // both, and the product can make it at once.
+        DerivativeFrom::Output => match graph.only_reader(y) {
+            Some(dropped) if is_sign(activation) && is_dropout(graph, dropped) => dropped,
+            _ => y,
+        },
     };
     let op = Op::ActivationGradient {
         dy,
@@ -31,6 +36,18 @@ fn backward(graph: &mut Graph, y: NodeId, dy: NodeId) {
     };
     let dx = graph.gradient(op, x);
     graph.flow(x, dx);
+}
+
+/// Whether the derivative depends on the sign of the output alone.
+fn is_sign(activation: Activation) -> bool {
+    matches!(
+        activation,
+        Activation::Identity | Activation::Relu | Activation::LeakyRelu { .. }
+    )
+}
+
+fn is_dropout(graph: &Graph, id: NodeId) -> bool {
+    matches!(graph.node(id).op, Op::Dropout { .. })
 }
 
 /// What an activation should be, and its parameter, where that is out of range.

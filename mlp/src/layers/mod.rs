@@ -4,6 +4,7 @@ pub(crate) mod activation;
 pub(crate) mod attention;
 pub(crate) mod batch_norm;
 pub(crate) mod concat;
+pub(crate) mod dropout;
 pub(crate) mod embedding;
 pub(crate) mod layer_norm;
 pub(crate) mod linear;
@@ -154,6 +155,10 @@ impl Building {
                         }
                     }
                 }
+                LayerSpec::Dropout { rate } if !(0.0..1.0).contains(rate) => {
+                    return refuse("a rate of at least 0 and below 1", rate.to_string());
+                }
+                LayerSpec::Dropout { rate } => dropout::forward(&mut self.graph, x, *rate),
                 LayerSpec::Rows { rows } => match rows::forward(&mut self.graph, x, *rows) {
                     Some(y) => y,
                     None => {

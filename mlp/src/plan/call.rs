@@ -8,6 +8,15 @@ use kernels::Activation;
 use super::layer_call::LayerCall;
 use super::region::{Region, Source};
 
+/// Which passes a plan is made for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Passes {
+    /// The forward pass alone: no value is kept for longer than the next layer needs it.
+    Forward,
+    /// Both: the forward pass keeps what the backward pass reads.
+    Both,
+}
+
 /// What a call writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Sink {
@@ -45,6 +54,14 @@ pub(crate) enum Fused {
     Step,
 }
 
+/// A mask of dropout.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Mask {
+    pub(crate) rate: f32,
+    /// Its number among those of the network.
+    pub(crate) layer: u64,
+}
+
 /// Which of the three products of a layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Product {
@@ -67,11 +84,15 @@ pub(crate) enum Call {
         /// Whether the product is added to what C holds.
         accumulate: bool,
         fused: Fused,
+        /// By whose factors the elements are multiplied, see [`kernels::Gemm::dropout`].
+        mask: Option<Mask>,
         /// Length of the sums.
         k: usize,
     },
     /// `y = x`
     Copy { x: Source, y: Region },
+    /// `y = m x / (1 - rate)`
+    Dropout { x: Region, y: Region, mask: Mask },
     /// `y = a + b`, where y may be a
     Sum { a: Region, b: Region, y: Region },
     /// `y = act(x)`
@@ -99,7 +120,9 @@ impl Call {
         match self {
             Self::Gemm { c, k, .. } => 2 * (c.region().len() * k) as u64,
             Self::Copy { .. } => 0,
-            Self::Sum { y, .. } | Self::Activation { y, .. } => y.len() as u64,
+            Self::Dropout { y, .. } | Self::Sum { y, .. } | Self::Activation { y, .. } => {
+                y.len() as u64
+            }
             Self::ActivationGradient { dx, .. } => dx.len() as u64,
             Self::ColumnSums { x, .. } => x.len() as u64,
             Self::Layer(call) => call.flop(),
@@ -123,8 +146,10 @@ impl fmt::Display for Call {
                 accumulate,
                 k,
                 fused,
+                mask,
                 ..
             } => {
+                let drop = if mask.is_some() { ", dropout" } else { "" };
                 let plus = if *accumulate { " +=" } else { "" };
                 let name = match product {
                     Product::Forward => "forward nt",
@@ -136,7 +161,7 @@ impl fmt::Display for Call {
                     f,
                     name,
                     format!("{rows} x {cols} x {k}"),
-                    format!("{c}{plus}{fused}"),
+                    format!("{c}{plus}{fused}{drop}"),
                 )
             }
             Self::Copy { y, .. } => line(
@@ -144,6 +169,12 @@ impl fmt::Display for Call {
                 "copy",
                 format!("{} x {}", y.rows, y.cols),
                 Sink::Arena(*y).to_string(),
+            ),
+            Self::Dropout { y, mask, .. } => line(
+                f,
+                "dropout",
+                format!("{} x {}", y.rows, y.cols),
+                format!("{} {}", Sink::Arena(*y), mask.rate),
             ),
             Self::Sum { y, .. } => line(
                 f,

@@ -1,9 +1,10 @@
 //! Which nodes are computed on the way by the one node that reads them, and whose turn is when.
 //!
 //! A product can take along what follows it element by element, in this order: the sum with another
-//! value, and an activation or the derivative of one. So `relu(x + h W^T + b)` is one call, and so is
+//! value, dropout behind an activation or before the derivative of one, and that. So `relu(x + h W^T + b)` is one call, and so is
 //! `(dh + dy W) * relu'(h)`.
 
+use super::Passes;
 use crate::graph::{Graph, NodeId, Op};
 
 /// What is fused, and in which order the rest is computed.
@@ -16,7 +17,7 @@ pub(super) struct Fusion {
 
 impl Fusion {
     /// Decides for the first nodes of a graph, those of a plan.
-    pub(super) fn new(graph: &Graph, nodes: &[NodeId]) -> Self {
+    pub(super) fn new(graph: &Graph, nodes: &[NodeId], passes: Passes) -> Self {
         let mut fusion = Self {
             into: vec![None; nodes.len()],
             turns: Vec::new(),
@@ -28,9 +29,19 @@ impl Fusion {
         for &id in nodes {
             let fusible = |x: &NodeId| readers[x.index()] == 1;
             let taken = match graph.node(id).op {
-                Op::Activation { x, .. } | Op::ActivationGradient { dy: x, .. } => Some(x)
+                Op::Activation { x, .. } => Some(x)
                     .filter(fusible)
                     .filter(|&x| fusion.product(graph, x).is_some()),
+                Op::ActivationGradient { dy: x, .. } => Some(x)
+                    .filter(fusible)
+                    .filter(|&x| fusion.product(graph, fusion.undropped(graph, x)).is_some()),
+                Op::Dropout { x, .. } if passes == Passes::Both => {
+                    Some(x).filter(fusible).filter(|&x| {
+                        fusion
+                            .product(graph, fusion.unactivated(graph, x))
+                            .is_some()
+                    })
+                }
                 // The later one, so that the other is there when it is added to.
                 Op::Sum { a, b } => [b, a]
                     .into_iter()
@@ -67,6 +78,22 @@ impl Fusion {
             Op::Sum { a, b } if self.into[a.index()] == Some(id) => Some((a, Some(b))),
             op if is_product(&op) => Some((id, None)),
             _ => None,
+        }
+    }
+
+    /// What a dropout is applied to on the way; the node itself if it is none.
+    pub(super) fn undropped(&self, graph: &Graph, id: NodeId) -> NodeId {
+        match graph.node(id).op {
+            Op::Dropout { x, .. } if self.is_fused(x) => x,
+            _ => id,
+        }
+    }
+
+    /// What an activation is applied to on the way; the node itself if it is none.
+    pub(super) fn unactivated(&self, graph: &Graph, id: NodeId) -> NodeId {
+        match graph.node(id).op {
+            Op::Activation { x, .. } if self.is_fused(x) => x,
+            _ => id,
         }
     }
 

@@ -7,19 +7,11 @@ use kernels::Activation;
 use super::fuse::Fusion;
 use super::place::Places;
 use super::{
-    Call, Fused, Heads, LayerCall, NormCall, Plan, Product, Region, RunningStep, Sink, Source,
+    Call, Fused, Heads, LayerCall, Mask, NormCall, Passes, Plan, Product, Region, RunningStep,
+    Sink, Source,
 };
 use crate::graph::{Graph, NodeId, NormParameters, Op, Shape};
 use crate::params::{BufferId, LINE, ParamId, Parameter};
-
-/// Which passes a plan is made for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Passes {
-    /// The forward pass alone: no value is kept for longer than the next layer needs it.
-    Forward,
-    /// Both: the forward pass keeps what the backward pass reads.
-    Both,
-}
 
 /// The most rows for which bytes of values and counts of operations stay within `isize::MAX`.
 pub(crate) fn max_batch(graph: &Graph) -> usize {
@@ -42,12 +34,12 @@ pub(crate) fn lower(graph: &Graph, batch: usize, passes: Passes) -> Plan {
         Passes::Forward => graph.forward_nodes().collect(),
         Passes::Both => graph.all_nodes().collect(),
     };
-    let fusion = Fusion::new(graph, &nodes);
+    let fusion = Fusion::new(graph, &nodes, passes);
     let lowering = Lowering {
         graph,
         batch,
         passes,
-        places: Places::new(graph, &nodes, &fusion, batch),
+        places: Places::new(graph, &nodes, &fusion, passes, batch),
         fusion,
     };
     let running = lowering.running();
@@ -144,10 +136,10 @@ impl Lowering<'_> {
                 }
             }
             Op::Linear { .. } | Op::LinearGradient { .. } => {
-                self.add_product(id, y, Follow::Nothing, calls);
+                self.add_product(id, y, Follow::default(), calls);
             }
             Op::Sum { a, b } => {
-                if !self.add_product(id, y, Follow::Nothing, calls) {
+                if !self.add_product(id, y, Follow::default(), calls) {
                     let (a, b) = (self.value(a), self.value(b));
                     // Where the sum is one of its summands, that one comes first.
                     let (a, b) = if y == b { (b, a) } else { (a, b) };
@@ -155,11 +147,30 @@ impl Lowering<'_> {
                 }
             }
             Op::Activation { x, activation } => {
-                if !self.fusion.is_fused(x)
-                    || !self.add_product(x, y, Follow::Activation(activation), calls)
-                {
+                let follow = Follow {
+                    activation: Some(activation),
+                    ..Follow::default()
+                };
+                if !self.fusion.is_fused(x) || !self.add_product(x, y, follow, calls) {
                     let x = self.value(x);
                     calls.push(Call::Activation { activation, x, y });
+                }
+            }
+            Op::Dropout { .. } if self.passes == Passes::Forward => {}
+            Op::Dropout { x, rate, layer } => {
+                let mask = Mask { rate, layer };
+                let follow = Follow {
+                    activation: match self.graph.node(x).op {
+                        Op::Activation { activation, .. } => Some(activation),
+                        _ => None,
+                    },
+                    mask: Some(mask),
+                    ..Follow::default()
+                };
+                let product = self.fusion.unactivated(self.graph, x);
+                if !self.fusion.is_fused(x) || !self.add_product(product, y, follow, calls) {
+                    let x = self.value(x);
+                    calls.push(Call::Dropout { x, y, mask });
                 }
             }
             Op::ActivationGradient {
@@ -168,8 +179,16 @@ impl Lowering<'_> {
                 activation,
             } => {
                 let saved = self.value(saved);
-                let follow = Follow::Derivative { activation, saved };
-                if !self.fusion.is_fused(dy) || !self.add_product(dy, y, follow, calls) {
+                let follow = Follow {
+                    derivative: Some((activation, saved)),
+                    mask: match self.graph.node(dy).op {
+                        Op::Dropout { rate, layer, .. } => Some(Mask { rate, layer }),
+                        _ => None,
+                    },
+                    ..Follow::default()
+                };
+                let product = self.fusion.undropped(self.graph, dy);
+                if !self.fusion.is_fused(dy) || !self.add_product(product, y, follow, calls) {
                     calls.push(Call::ActivationGradient {
                         activation,
                         saved,
@@ -184,6 +203,7 @@ impl Lowering<'_> {
                 b: self.source(x),
                 c: Sink::Gradients(self.parameter(weight)),
                 accumulate: false,
+                mask: None,
                 fused: match step_is_fused(self.graph.parameters().get(weight)) {
                     true => Fused::Step,
                     false => Fused::Store,
@@ -230,14 +250,13 @@ impl Lowering<'_> {
             b: Source::Parameters(self.parameter(weight)),
             c: Sink::Arena(c),
             accumulate: summand.is_some(),
-            fused: match (follow, product) {
-                (Follow::Activation(activation), _) => activate(activation),
-                (Follow::Derivative { activation, saved }, _) => {
-                    Fused::Derivative { activation, saved }
-                }
-                (Follow::Nothing, Product::Forward) => activate(Activation::Identity),
-                (Follow::Nothing, _) => Fused::Store,
+            fused: match (follow.activation, follow.derivative) {
+                (Some(activation), _) => activate(activation),
+                (None, Some((activation, saved))) => Fused::Derivative { activation, saved },
+                (None, None) if product == Product::Forward => activate(Activation::Identity),
+                (None, None) => Fused::Store,
             },
+            mask: follow.mask,
             k: self.graph.node(x).shape.width,
         });
         true
@@ -419,12 +438,10 @@ impl Lowering<'_> {
 }
 
 /// What follows a product element by element.
-#[derive(Clone, Copy)]
-enum Follow {
-    Nothing,
-    Activation(Activation),
-    Derivative {
-        activation: Activation,
-        saved: Region,
-    },
+#[derive(Clone, Copy, Default)]
+struct Follow {
+    activation: Option<Activation>,
+    /// Of which activation, and what was saved for it.
+    derivative: Option<(Activation, Region)>,
+    mask: Option<Mask>,
 }

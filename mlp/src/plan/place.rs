@@ -1,13 +1,13 @@
 //! Which values share a place in memory, and for how long each place is needed.
 //!
-//! - A view ([`Op::Columns`], [`Op::Reshape`]) lies where its value lies.
+//! - A view ([`Op::Columns`], [`Op::Reshape`], in prediction [`Op::Dropout`]) lies where its value lies.
 //! - The parts of an [`Op::Concat`] are written where they stand in it, and copied only if they
 //!   already stand elsewhere.
 //! - An [`Op::Sum`] takes the place of a summand that nothing reads afterwards.
 
-use super::Region;
 use super::arena::{self, Lifetime};
 use super::fuse::Fusion;
+use super::{Passes, Region};
 use crate::graph::{Graph, NodeId, Op};
 use crate::params::LINE;
 
@@ -61,7 +61,13 @@ pub(super) struct Places<'g> {
 }
 
 impl<'g> Places<'g> {
-    pub(super) fn new(graph: &'g Graph, nodes: &[NodeId], fusion: &Fusion, batch: usize) -> Self {
+    pub(super) fn new(
+        graph: &'g Graph,
+        nodes: &[NodeId],
+        fusion: &Fusion,
+        passes: Passes,
+        batch: usize,
+    ) -> Self {
         let mut places = Self {
             graph,
             batch,
@@ -70,7 +76,7 @@ impl<'g> Places<'g> {
             arena_len: 0,
         };
         let reads = reads(graph, nodes, fusion);
-        places.put_side_by_side(nodes, fusion);
+        places.put_side_by_side(nodes, fusion, passes);
         for &id in nodes {
             if let Op::Sum { a, b } = graph.node(id).op {
                 let summands = match fusion.product(graph, id) {
@@ -92,7 +98,7 @@ impl<'g> Places<'g> {
     }
 
     /// Places of their own, views, and the parts of a concatenation.
-    fn put_side_by_side(&mut self, nodes: &[NodeId], fusion: &Fusion) {
+    fn put_side_by_side(&mut self, nodes: &[NodeId], fusion: &Fusion, passes: Passes) {
         let graph = self.graph;
         let mut is_reshaped = vec![false; nodes.len()];
         for &id in nodes {
@@ -109,6 +115,9 @@ impl<'g> Places<'g> {
                     parent: x,
                     col: start,
                 },
+                Op::Dropout { x, .. } if passes == Passes::Forward => {
+                    Place::In { parent: x, col: 0 }
+                }
                 Op::Reshape { x } => match self.places[x.index()] {
                     Place::Own | Place::Reshaped { .. } => Place::Reshaped { parent: x },
                     _ => Place::Own,

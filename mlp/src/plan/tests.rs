@@ -124,6 +124,7 @@ fn touched(call: &Call) -> (Vec<Region>, Vec<Region>) {
             }
         }
         Call::Copy { x, y } => (in_arena(x).into_iter().collect(), vec![*y]),
+        Call::Dropout { x, y, .. } => (vec![*x], vec![*y]),
         Call::Sum { a, b, y } if a == y => (vec![*b], vec![*y]),
         Call::Sum { a, b, y } => (vec![*a, *b], vec![*y]),
         Call::Activation { x, y, .. } => (vec![*x], vec![*y]),
@@ -205,12 +206,23 @@ fn no_value_is_overwritten_before_its_last_reader() {
             net.dense(3 + 7 * (i % 5)).relu()
         }),
     ];
+    let dropped = MlpBuilder::new(6)
+        .dense(8)
+        .relu()
+        .dropout(0.5)
+        .dense(8)
+        .gelu();
+    let dropped = dropped
+        .dropout(0.1)
+        .residual(|block| block.dense(8).dropout(0.2))
+        .dense(2);
     let connected = [
         resnet(),
         densenet(),
         text_form(),
         transformer(),
         normalised(),
+        dropped,
     ];
     let plain = plain.into_iter().map(|net| (net, false));
     for (net, connected) in plain.chain(connected.map(|net| (net, true))) {
@@ -263,6 +275,25 @@ fn text_form() -> MlpBuilder {
 fn names(calls: &[Call]) -> Vec<String> {
     let name = |call: &Call| call.to_string()[..20].trim().to_owned();
     calls.iter().map(name).collect()
+}
+
+#[test]
+fn dropout_behind_a_relu_is_part_of_both_products() {
+    let net = || MlpBuilder::new(6).dense(16).relu().dropout(0.5).dense(3);
+    let training = plan(net(), 5, Passes::Both);
+    let masked = |call: &&Call| matches!(call, Call::Gemm { mask: Some(_), .. });
+    assert_eq!(training.forward.iter().filter(masked).count(), 1);
+    assert_eq!(training.backward.iter().filter(masked).count(), 1);
+    let alone =
+        |call: &Call| matches!(call, Call::Dropout { .. } | Call::ActivationGradient { .. });
+    assert!(!training.calls().any(alone), "{training}");
+    // In prediction there is nothing to be seen of it.
+    let prediction = plan(net(), 5, Passes::Forward);
+    assert!(
+        !prediction.calls().any(|call| masked(&call) || alone(call)),
+        "{prediction}"
+    );
+    assert_eq!(prediction.forward.len(), 2);
 }
 
 #[test]

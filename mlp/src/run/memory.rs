@@ -1,10 +1,11 @@
 //! The buffers that the calls of a plan name, and one call on them.
 
 use kernels::{
-    AttentionWorkspace, Epilogue, Gemm, KernelError, Kernels, MatMut, MatRef, Team, Workspace,
+    AttentionWorkspace, Dropout, Epilogue, Gemm, KernelError, Kernels, MatMut, MatRef, Team,
+    Workspace,
 };
 
-use crate::plan::{Call, Fused, Product, Region, Sink, Source};
+use crate::plan::{Call, Fused, Mask, Product, Region, Sink, Source};
 
 /// The region of a buffer as a matrix.
 pub(super) fn matrix<'m>(buffer: &'m [f32], region: &Region) -> Result<MatRef<'m>, KernelError> {
@@ -143,6 +144,9 @@ pub(super) struct Scratch {
 pub(super) struct Memory<'m> {
     pub(super) input: MatRef<'m>,
     pub(super) parameters: &'m [f32],
+    /// Seed and step of the masks.
+    pub(super) seed: u64,
+    pub(super) step: u64,
     pub(super) gradients: &'m mut [f32],
     pub(super) arena: &'m mut [f32],
 }
@@ -169,6 +173,13 @@ impl Memory<'_> {
                     Source::Parameters(region) => copy(matrix(self.parameters, region)?, y),
                     Source::Arena(region) => copy(arena.read(region)?, y),
                 }
+                Ok(())
+            }
+            Call::Dropout { x, y, mask } => {
+                let dropout = self.dropout(mask)?;
+                let (arena, mut y) = carve(self.arena, &y)?;
+                copy(arena.read(&x)?, y.reborrow());
+                kernels.dropout(dropout, y);
                 Ok(())
             }
             Call::Sum { a, b, y } => {
@@ -204,6 +215,11 @@ impl Memory<'_> {
         }
     }
 
+    /// A mask in this step.
+    fn dropout(&self, mask: Mask) -> Result<Dropout, KernelError> {
+        Dropout::new(mask.rate, self.seed, self.step, mask.layer)
+    }
+
     /// The operands of a product, and the matrix that it writes.
     pub(super) fn product(&mut self, call: &Call) -> Result<(Gemm<'_>, MatMut<'_>), KernelError> {
         let &Call::Gemm {
@@ -213,12 +229,14 @@ impl Memory<'_> {
             c,
             accumulate,
             fused,
+            mask,
             ..
         } = call
         else {
             unreachable!("only products are asked for their operands");
         };
         let (input, parameters) = (self.input, self.parameters);
+        let dropout = mask.map(|mask| self.dropout(mask)).transpose()?;
         let (arena, c) = self.split(&c)?;
         let read = |source: &Source| match source {
             Source::Input => Ok(input),
@@ -246,6 +264,7 @@ impl Memory<'_> {
         let gemm = Gemm {
             beta,
             epilogue,
+            dropout,
             ..Gemm::new(a, b)
         };
         Ok((gemm, c))

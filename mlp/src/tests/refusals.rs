@@ -61,6 +61,21 @@ fn descriptions_that_are_no_network_are_refused() {
             "layer 2: expected a skip over dense layers that stand before it, got over 2 of 1",
         ),
         (
+            net().dense(8).relu().dropout(1.0).dense(2),
+            "layer 2: expected a rate of at least 0 and below 1, got 1",
+        ),
+        (
+            net()
+                .dense(8)
+                .residual(|block| block.dropout(-0.5))
+                .dense(2),
+            "layer 1.0: expected a rate of at least 0 and below 1, got -0.5",
+        ),
+        (
+            net().dense(8).elu(-1.0).dense(2),
+            "layer 1: expected a finite alpha of at least 0, got -1",
+        ),
+        (
             net().dense(8).rows(3),
             "layer 1: expected a number of rows that divides the values of a sample, \
              got 3 rows for 8 values",

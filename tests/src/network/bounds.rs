@@ -29,16 +29,16 @@ pub struct Bounds {
 }
 
 /// A matrix and the bounds of its errors.
-#[derive(Clone)]
-struct Uncertain {
-    value: Matrix,
-    error: Matrix,
+#[derive(Clone, Debug)]
+pub(super) struct Uncertain {
+    pub(super) value: Matrix,
+    pub(super) error: Matrix,
 }
 
 /// `A B` of two uncertain matrices, summed in f32: the bounds of its errors.
 ///
 /// `|(A + dA)(B + dB) - A B| <= |A| |dB| + |dA| (|B| + |dB|)`, and the sum itself rounds.
-fn product_error(a: &Uncertain, b: &Uncertain) -> Matrix {
+pub(super) fn product_error(a: &Uncertain, b: &Uncertain) -> Matrix {
     let (abs_a, abs_b) = (a.value.map(f64::abs), b.value.map(f64::abs));
     let largest_b = sum(&abs_b, &b.error);
     let carried = sum(&product(&abs_a, &b.error), &product(&a.error, &largest_b));
@@ -47,12 +47,21 @@ fn product_error(a: &Uncertain, b: &Uncertain) -> Matrix {
     sum(&carried, &magnitude.map(|m| tolerance::gemm(k, m)))
 }
 
-fn sum(a: &Matrix, b: &Matrix) -> Matrix {
+pub(super) fn sum(a: &Matrix, b: &Matrix) -> Matrix {
     Matrix::from_fn(a.rows, a.cols, |i, j| a.at(i, j) + b.at(i, j))
 }
 
-fn exact(value: Matrix) -> Uncertain {
+pub(super) fn exact(value: Matrix) -> Uncertain {
     let error = Matrix::zeros(value.rows, value.cols);
+    Uncertain { value, error }
+}
+
+/// `act(s)`
+pub(super) fn activated(activation: Activation, sums: &Uncertain) -> Uncertain {
+    let value = sums.value.map(|s| activation.apply(s));
+    let error = Matrix::from_fn(value.rows, value.cols, |i, j| {
+        tolerance::activated(activation, value.at(i, j), sums.error.at(i, j))
+    });
     Uncertain { value, error }
 }
 
@@ -68,14 +77,7 @@ fn forward(layer: &Layer, input: &Uncertain) -> (Uncertain, Uncertain) {
         carried.at(i, j) + 2.0 * U * (value.at(i, j).abs() + layer.bias[j].abs())
     });
     let sums = Uncertain { value, error };
-    let outputs = sums.value.map(|s| layer.activation.apply(s));
-    let error = Matrix::from_fn(outputs.rows, outputs.cols, |i, j| {
-        tolerance::activated(layer.activation, outputs.at(i, j), sums.error.at(i, j))
-    });
-    let outputs = Uncertain {
-        value: outputs,
-        error,
-    };
+    let outputs = activated(layer.activation, &sums);
     (sums, outputs)
 }
 
@@ -107,7 +109,7 @@ fn derivative_error(activation: Activation, s: f64, s_error: f64, y: f64, error:
 }
 
 /// `delta = dh * act'(y)`
-fn through_activation(
+pub(super) fn through_activation(
     activation: Activation,
     dh: &Uncertain,
     sums: &Uncertain,
@@ -196,7 +198,7 @@ impl Network {
     }
 
     /// The bounds of the mean loss and of its derivative with respect to the outputs.
-    fn loss_bounds(&self, outputs: &Uncertain, targets: &Matrix) -> (f64, Matrix) {
+    pub(super) fn loss_bounds(&self, outputs: &Uncertain, targets: &Matrix) -> (f64, Matrix) {
         let (rows, cols) = (outputs.value.rows, outputs.value.cols);
         let (_, gradient) = self.loss_of(&outputs.value, targets);
         let mut loss = 0.0;

@@ -6,6 +6,7 @@
 //! `delta_(l-1) = (delta_l W_l) * act'(h_(l-1))`.
 
 mod bounds;
+pub mod graph;
 
 pub use bounds::Bounds;
 

@@ -3,6 +3,7 @@
 #[path = "../common/activation.rs"]
 mod activation;
 mod gradients;
+mod graphs;
 mod layers;
 mod nets;
 mod objective;
