@@ -13,14 +13,14 @@
 //! - SiLU is `x sigmoid(x)`, and the tanh form of GELU `x sigmoid(2 u)`.
 //!
 //! # Error
-//! | | bound | largest seen |
-//! |---|---|---|
-//! | [`erf`] | 1.5 units in the last place | 1.09 |
-//! | [`elu`] with alpha = 1 | 3 units in the last place | 1.96 |
-//! | [`softplus`] | 3 units in the last place | 2.07 |
-//! | [`silu`] | `2^-24 * 8 \|y\|` | |
-//! | [`gelu`], [`gelu_tanh`] | `2^-24 (8 \|y\| + 2)` | |
-//! | derivatives | `2^-24 * 16` | |
+//! | | bound |
+//! |---|---|
+//! | [`erf`] | 1.5 units in the last place |
+//! | [`elu`] with alpha = 1 | 3 units in the last place |
+//! | [`softplus`] | 3 units in the last place |
+//! | [`silu`] | `2^-24 * 8 \|y\|` |
+//! | [`gelu`], [`gelu_tanh`] | `2^-24 (8 \|y\| + 2)` |
+//! | derivatives | `2^-24 * 16` |
 //!
 //! The tails of GELU to the left are small numbers whose relative error grows with x^2, that of an
 //! exponential of a rounded argument; hence a bound that is absolute there.
