@@ -1,6 +1,6 @@
 //! Networks whose layers form a graph: values, gradients and the bounds of both for f32, by a tape.
 //!
-//! The description is a list of [`Block`]s; [`GraphNet::tape`] writes down every value in order, and the
+//! The description is a list of [`Block`]s; `GraphNet::tape` writes down every value in order, and the
 //! gradient goes through the tape backwards, adding up where a value was read more than once. Each
 //! value and each gradient carries a bound of what an f32 computation may be off, as in `bounds`.
 
