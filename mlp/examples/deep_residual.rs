@@ -134,7 +134,7 @@ mod tests {
         let outcome = run().unwrap();
         let [sigmoid, with_skips, ..] = &outcome.norms;
         assert!(sigmoid[0] < 1e-20 * sigmoid[HIDDEN]);
-        assert!(with_skips[0] > 1e-3 * with_skips[HIDDEN]);
+        assert!(with_skips[0] > 1e-5 * with_skips[HIDDEN]);
         let [chain, with_skips] = outcome.losses.each_ref().map(|losses| losses[EPOCHS - 1]);
         assert!(chain > 0.5, "{chain}");
         assert!(with_skips < 0.05, "{with_skips}");

@@ -212,10 +212,10 @@ impl<'n> Trainer<'n> {
     /// its gradient with respect to the outputs. Targets may have any number of columns.
     ///
     /// ```
-    /// use mlp::{MatRef, Mlp, Sgd, Targets, Team};
+    /// use mlp::{Loss, MatRef, Mlp, Sgd, Targets, Team};
     ///
     /// // Quantile loss: outputs below nine tenths of the targets.
-    /// let mut net = Mlp::builder(1).dense(1).build()?;
+    /// let mut net = Mlp::builder(1).dense(1).loss(Loss::MeanSquaredError).build()?;
     /// let x = [0., 1., 2., 3.];
     /// let x = MatRef::from_row_major(&x, 4, 1)?;
     /// let mut trainer = net.trainer(Sgd::new(0.1))?;
