@@ -27,6 +27,9 @@ const TOLERANCE: f64 = 1e-3;
 /// Steps over which allocations are counted.
 const COUNTED_STEPS: usize = 10;
 
+/// How often they are counted.
+const COUNTS: usize = 3;
+
 /// Samples and what they should become.
 pub(crate) struct Batch {
     rows: usize,
@@ -217,18 +220,24 @@ impl From<OptimizerName> for Optimizer {
     }
 }
 
-/// Allocations and reallocations per call of `step`, on all threads, after a first call.
+/// Allocations and reallocations per call of `step`, on all threads, after a first call: the least of
+/// a few counts. What a step allocates is in each of them; what a thread of this program allocates
+/// while it starts, such as that which waits for Ctrl-C, is in one.
 pub(crate) fn allocations_per_step(
     team: &Team,
     mut step: impl FnMut(&Team) -> anyhow::Result<()>,
 ) -> anyhow::Result<f64> {
     step(team)?;
-    let region = Region::new(&INSTRUMENTED_SYSTEM);
-    for _ in 0..COUNTED_STEPS {
-        step(team)?;
+    let mut least = usize::MAX;
+    for _ in 0..COUNTS {
+        let region = Region::new(&INSTRUMENTED_SYSTEM);
+        for _ in 0..COUNTED_STEPS {
+            step(team)?;
+        }
+        let change = region.change();
+        least = least.min(change.allocations + change.reallocations);
     }
-    let change = region.change();
-    Ok((change.allocations + change.reallocations) as f64 / COUNTED_STEPS as f64)
+    Ok(least as f64 / COUNTED_STEPS as f64)
 }
 
 #[cfg(test)]
