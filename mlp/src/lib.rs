@@ -68,7 +68,7 @@ pub use matrix::Matrix;
 pub use model::{Mlp, PredictWorkspace, Snapshot};
 pub use optimizer::{Adam, AdamW, Optimizer, ParamGroup, Rmsprop, Sgd};
 pub use params::ParameterKind;
-pub use plan::Plan;
+pub use plan::{Cost, Plan};
 pub use report::{EpochReport, Evaluation, Report, StopReason};
 pub use save::ModelFileError;
 pub use schedule::{ReduceOnPlateau, Schedule};

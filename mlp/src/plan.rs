@@ -10,6 +10,7 @@
 
 mod arena;
 mod call;
+mod cost;
 mod fuse;
 mod layer_call;
 mod lower;
@@ -22,6 +23,7 @@ use std::fmt;
 use std::ops::Range;
 
 pub(crate) use call::{Call, Fused, Mask, Passes, Product, Sink};
+pub use cost::Cost;
 pub(crate) use layer_call::{Heads, LayerCall, NormCall};
 pub(crate) use lower::{lower, max_batch};
 pub(crate) use region::{Region, Source};
@@ -77,6 +79,20 @@ impl Plan {
     /// Twice those of the forward pass, less the data gradient of the first layer.
     pub fn backward_flop(&self) -> u64 {
         self.backward.iter().map(Call::flop).sum()
+    }
+
+    /// Operations and bytes of all calls.
+    ///
+    /// ```
+    /// let net = mlp::Mlp::builder(20).dense(30).relu().dense(10).build()?;
+    /// let cost = net.plan(64)?.cost();
+    /// assert_eq!(cost.flop, net.plan(64)?.forward_flop() + net.plan(64)?.backward_flop());
+    /// // The forward pass alone reads the samples and the weights.
+    /// assert!(cost.bytes_read > 4 * (64 * 20 + 20 * 30 + 30 * 10));
+    /// # Ok::<(), mlp::MlpError>(())
+    /// ```
+    pub fn cost(&self) -> Cost {
+        self.calls().map(Call::cost).sum()
     }
 
     /// All calls, in order.

@@ -149,7 +149,6 @@ impl LayerCall {
     }
 
     /// What the call reads in the arena, and what it writes there.
-    #[cfg(test)]
     pub(super) fn touched(&self) -> (Vec<Region>, Vec<Region>) {
         match *self {
             Self::LayerNorm {

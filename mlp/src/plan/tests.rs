@@ -398,3 +398,50 @@ fn prints_a_line_for_each_call() {
     );
     assert!(text.contains("8 x 32 x 64"), "{text}");
 }
+
+#[test]
+fn bytes_are_those_of_each_operand_once() {
+    // 4-3-2 on 5 samples, counted by hand in elements.
+    let builder = MlpBuilder::new(4).dense(3).relu().dense(2);
+    let plan = plan(builder, 5, Passes::Both);
+    let elements: Vec<(u64, u64)> = plan
+        .calls()
+        .map(|call| (call.cost().bytes_read / 4, call.cost().bytes_written / 4))
+        .collect();
+    let forward = [(5 * 4 + 3 * 4 + 3, 5 * 3), (5 * 3 + 2 * 3 + 2, 5 * 2)];
+    // Column sums; data gradient with what it is multiplied by; weight gradients.
+    let backward = [
+        (5 * 2, 2),
+        (5 * 2 + 2 * 3 + 5 * 3, 5 * 3),
+        (5 * 2 + 5 * 3, 2 * 3),
+        (5 * 3, 3),
+        (5 * 3 + 5 * 4, 3 * 4),
+    ];
+    assert_eq!(elements[..2], forward);
+    let mut counted = elements[2..].to_vec();
+    counted.sort_unstable();
+    let mut expected = backward.to_vec();
+    expected.sort_unstable();
+    assert_eq!(counted, expected);
+    let cost = plan.cost();
+    assert_eq!(cost.flop, plan.forward_flop() + plan.backward_flop());
+    let total: u64 = elements.iter().map(|(read, written)| read + written).sum();
+    assert_eq!(cost.bytes(), 4 * total);
+}
+
+#[test]
+fn bytes_of_layers_count_statistics_parameters_and_their_gradients() {
+    // 6 columns on 5 samples: batch norm alone reads x and two parameters and writes three
+    // statistics and y; back it reads x, the statistics, dy and gamma and writes dgamma and dbeta.
+    let plan = plan(MlpBuilder::new(6).dense(6).batch_norm(), 5, Passes::Both);
+    let layers: Vec<(u64, u64)> = plan
+        .calls()
+        .filter(|call| matches!(call, Call::Layer(_)))
+        .map(|call| (call.cost().bytes_read / 4, call.cost().bytes_written / 4))
+        .collect();
+    assert_eq!(
+        layers,
+        [(30 + 12, 18 + 30), (30 + 18 + 30 + 6, 30 + 12)],
+        "forward and backward"
+    );
+}

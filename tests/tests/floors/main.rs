@@ -135,6 +135,7 @@ const MLP: &[(&str, u8)] = &[
     ("plan", 3),
     ("plan/arena", 3),
     ("plan/call", 3),
+    ("plan/cost", 3),
     ("plan/fuse", 3),
     ("plan/layer_call", 3),
     ("plan/lower", 3),
