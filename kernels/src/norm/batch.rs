@@ -22,6 +22,7 @@ use pulp::{Simd, WithSimd};
 use super::columns::{
     Apart, OnColumns, Rows, RowsMut, Terms, Together, add_gradient, each_strip, sums,
 };
+use super::operands::{Norm, Running, Statistics, StatisticsMut};
 use crate::lanes::{Tail, load_row, store_row};
 use crate::math;
 use crate::parts::Divide;
@@ -32,11 +33,8 @@ use crate::view::{MatMut, MatRef};
 pub(crate) struct BatchNorm<'a> {
     pub(crate) x: MatRef<'a>,
     pub(crate) y: MatMut<'a>,
-    pub(crate) gamma: &'a [f32],
-    pub(crate) beta: &'a [f32],
-    pub(crate) eps: f32,
-    pub(crate) mean: &'a mut [f32],
-    pub(crate) rstd: &'a mut [f32],
+    pub(crate) norm: Norm<'a>,
+    pub(crate) saved: StatisticsMut<'a>,
     /// Unbiased.
     pub(crate) var: &'a mut [f32],
 }
@@ -50,28 +48,21 @@ impl Divide for BatchNorm<'_> {
     #[inline(always)]
     fn split(self, at: usize) -> (Self, Self) {
         let (x, y) = (halves(self.x, at), self.y.split_at_col(at));
-        let (gamma, beta) = (self.gamma.split_at(at), self.beta.split_at(at));
-        let (mean, rstd) = (self.mean.split_at_mut(at), self.rstd.split_at_mut(at));
+        let (norm, saved) = (self.norm.split_at(at), self.saved.split_at(at));
         let var = self.var.split_at_mut(at);
         let first = Self {
             x: x.0,
             y: y.0,
-            gamma: gamma.0,
-            beta: beta.0,
-            mean: mean.0,
-            rstd: rstd.0,
+            norm: norm.0,
+            saved: saved.0,
             var: var.0,
-            ..self
         };
         let second = Self {
             x: x.1,
             y: y.1,
-            gamma: gamma.1,
-            beta: beta.1,
-            mean: mean.1,
-            rstd: rstd.1,
+            norm: norm.1,
+            saved: saved.1,
             var: var.1,
-            ..self
         };
         (first, second)
     }
@@ -110,7 +101,7 @@ impl OnColumns for BatchNorm<'_> {
             matrix: self.y,
             tail,
         };
-        let affine = Affine::<S, R>::new(s, tail, statistics, self.gamma, self.beta);
+        let affine = Affine::<S, R>::new(s, tail, statistics, self.norm);
         affine.apply(s, self.x.rows(), &x, y);
     }
 
@@ -119,7 +110,7 @@ impl OnColumns for BatchNorm<'_> {
         let s = pulp::Scalar;
         let (x, tail) = (Apart(self.x), Tail::of_row(s, 1));
         let statistics = self.statistics::<_, 1>(s, tail, &x);
-        let affine = Affine::<_, 1>::new(s, tail, statistics, self.gamma, self.beta);
+        let affine = Affine::<_, 1>::new(s, tail, statistics, self.norm);
         affine.apply(s, self.x.rows(), &x, Apart(self.y));
     }
 }
@@ -159,11 +150,11 @@ impl BatchNorm<'_> {
             let exact = s.negate_mul_add_e_f32s(shift, shift, square);
             // Rounding may lead below 0; NaN stays NaN.
             var[r] = math::at_least(s, zero, exact);
-            let spread = s.sqrt_f32s(s.add_f32s(var[r], s.splat_f32s(self.eps)));
+            let spread = s.sqrt_f32s(s.add_f32s(var[r], s.splat_f32s(self.norm.eps)));
             rstd[r] = s.div_f32s(s.splat_f32s(1.0), spread);
         }
-        store_row(s, self.mean, tail, mean);
-        store_row(s, self.rstd, tail, rstd);
+        store_row(s, self.saved.mean, tail, mean);
+        store_row(s, self.saved.rstd, tail, rstd);
         let unbiased = s.splat_f32s(rows as f32 / (rows as f32 - 1.0));
         for var in &mut var {
             *var = s.mul_f32s(*var, unbiased);
@@ -200,18 +191,12 @@ struct Affine<S: Simd, const R: usize> {
 
 impl<S: Simd, const R: usize> Affine<S, R> {
     #[inline(always)]
-    fn new(
-        s: S,
-        tail: Tail<S>,
-        [mean, rstd]: Registers<S, R>,
-        gamma: &[f32],
-        beta: &[f32],
-    ) -> Self {
-        let mut factor: [_; R] = load_row(s, gamma, tail, 0.0);
+    fn new(s: S, tail: Tail<S>, [mean, rstd]: Registers<S, R>, norm: Norm<'_>) -> Self {
+        let mut factor: [_; R] = load_row(s, norm.gamma, tail, 0.0);
         for r in 0..R {
             factor[r] = s.mul_f32s(factor[r], rstd[r]);
         }
-        let beta = load_row(s, beta, tail, 0.0);
+        let beta = load_row(s, norm.beta, tail, 0.0);
         Self { mean, factor, beta }
     }
 
@@ -232,11 +217,8 @@ impl<S: Simd, const R: usize> Affine<S, R> {
 pub(crate) struct BatchNormPredict<'a> {
     pub(crate) x: MatRef<'a>,
     pub(crate) y: MatMut<'a>,
-    pub(crate) gamma: &'a [f32],
-    pub(crate) beta: &'a [f32],
-    pub(crate) eps: f32,
-    pub(crate) mean: &'a [f32],
-    pub(crate) var: &'a [f32],
+    pub(crate) norm: Norm<'a>,
+    pub(crate) running: Running<'a>,
 }
 
 impl Divide for BatchNormPredict<'_> {
@@ -248,25 +230,18 @@ impl Divide for BatchNormPredict<'_> {
     #[inline(always)]
     fn split(self, at: usize) -> (Self, Self) {
         let (x, y) = (halves(self.x, at), self.y.split_at_col(at));
-        let (gamma, beta) = (self.gamma.split_at(at), self.beta.split_at(at));
-        let (mean, var) = (self.mean.split_at(at), self.var.split_at(at));
+        let (norm, running) = (self.norm.split_at(at), self.running.split_at(at));
         let first = Self {
             x: x.0,
             y: y.0,
-            gamma: gamma.0,
-            beta: beta.0,
-            mean: mean.0,
-            var: var.0,
-            ..self
+            norm: norm.0,
+            running: running.0,
         };
         let second = Self {
             x: x.1,
             y: y.1,
-            gamma: gamma.1,
-            beta: beta.1,
-            mean: mean.1,
-            var: var.1,
-            ..self
+            norm: norm.1,
+            running: running.1,
         };
         (first, second)
     }
@@ -284,13 +259,13 @@ impl WithSimd for BatchNormPredict<'_> {
 impl BatchNormPredict<'_> {
     #[inline(always)]
     fn affine<S: Simd, const R: usize>(&self, s: S, tail: Tail<S>) -> Affine<S, R> {
-        let mean = load_row(s, self.mean, tail, 0.0);
-        let mut rstd: [_; R] = load_row(s, self.var, tail, 0.0);
+        let mean = load_row(s, self.running.mean, tail, 0.0);
+        let mut rstd: [_; R] = load_row(s, self.running.var, tail, 0.0);
         for rstd in &mut rstd {
-            let spread = s.sqrt_f32s(s.add_f32s(*rstd, s.splat_f32s(self.eps)));
+            let spread = s.sqrt_f32s(s.add_f32s(*rstd, s.splat_f32s(self.norm.eps)));
             *rstd = s.div_f32s(s.splat_f32s(1.0), spread);
         }
-        Affine::new(s, tail, [mean, rstd], self.gamma, self.beta)
+        Affine::new(s, tail, [mean, rstd], self.norm)
     }
 }
 
@@ -325,8 +300,7 @@ pub(crate) struct BatchNormBackward<'a> {
     pub(crate) dy: MatRef<'a>,
     pub(crate) dx: Option<MatMut<'a>>,
     pub(crate) gamma: &'a [f32],
-    pub(crate) mean: &'a [f32],
-    pub(crate) rstd: &'a [f32],
+    pub(crate) saved: Statistics<'a>,
     /// Whether mean and rstd are functions of x.
     pub(crate) of_batch: bool,
     pub(crate) dgamma: &'a mut [f32],
@@ -344,15 +318,14 @@ impl Divide for BatchNormBackward<'_> {
         let (x, dy) = (halves(self.x, at), halves(self.dy, at));
         let dx = self.dx.map(|dx| dx.split_at_col(at)).unzip();
         let gamma = self.gamma.split_at(at);
-        let (mean, rstd) = (self.mean.split_at(at), self.rstd.split_at(at));
+        let saved = self.saved.split_at(at);
         let (dgamma, dbeta) = (self.dgamma.split_at_mut(at), self.dbeta.split_at_mut(at));
         let first = Self {
             x: x.0,
             dy: dy.0,
             dx: dx.0,
             gamma: gamma.0,
-            mean: mean.0,
-            rstd: rstd.0,
+            saved: saved.0,
             dgamma: dgamma.0,
             dbeta: dbeta.0,
             ..self
@@ -362,8 +335,7 @@ impl Divide for BatchNormBackward<'_> {
             dy: dy.1,
             dx: dx.1,
             gamma: gamma.1,
-            mean: mean.1,
-            rstd: rstd.1,
+            saved: saved.1,
             dgamma: dgamma.1,
             dbeta: dbeta.1,
             ..self
@@ -423,8 +395,8 @@ impl BatchNormBackward<'_> {
         dx: Option<impl RowsMut<S, R>>,
     ) {
         let rows = self.x.rows();
-        let mean = load_row(s, self.mean, tail, 0.0);
-        let rstd: [_; R] = load_row(s, self.rstd, tail, 0.0);
+        let mean = load_row(s, self.saved.mean, tail, 0.0);
+        let rstd: [_; R] = load_row(s, self.saved.rstd, tail, 0.0);
         let terms = GradientTerms { x, dy, mean, rstd };
         let [dbeta, dgamma] = sums(s, rows, &terms);
         store_row(s, self.dbeta, tail, dbeta);

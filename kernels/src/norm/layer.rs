@@ -16,8 +16,9 @@
 use pulp::{Simd, WithSimd};
 
 use super::batch::halves;
+use super::columns;
 use super::columns::{OnColumns, Rows, Terms, add_gradient, each_strip, sums};
-use super::{columns, operands};
+use super::operands::{Norm, Statistics, StatisticsMut};
 use crate::lanes::{Apart, Row, RowMut, Tail, Together, TogetherMut, store_row};
 use crate::parts::Divide;
 use crate::softmax::rows_together;
@@ -94,11 +95,10 @@ fn statistics<S: Simd>(s: S, x: &impl Row<S>, n: usize, eps: f32) -> [f32; 2] {
 
 /// Normalises each row.
 pub(crate) struct LayerNorm<'a> {
-    pub(crate) norm: operands::Norm<'a>,
+    pub(crate) norm: Norm<'a>,
     pub(crate) x: MatRef<'a>,
     pub(crate) y: MatMut<'a>,
-    pub(crate) mean: &'a mut [f32],
-    pub(crate) rstd: &'a mut [f32],
+    pub(crate) saved: StatisticsMut<'a>,
 }
 
 impl Divide for LayerNorm<'_> {
@@ -108,19 +108,17 @@ impl Divide for LayerNorm<'_> {
 
     fn split(self, at: usize) -> (Self, Self) {
         let (x, y) = (row_halves(self.x, at), self.y.split_at_row(at));
-        let (mean, rstd) = (self.mean.split_at_mut(at), self.rstd.split_at_mut(at));
+        let saved = self.saved.split_at(at);
         let first = Self {
             x: x.0,
             y: y.0,
-            mean: mean.0,
-            rstd: rstd.0,
+            saved: saved.0,
             ..self
         };
         let second = Self {
             x: x.1,
             y: y.1,
-            mean: mean.1,
-            rstd: rstd.1,
+            saved: saved.1,
             ..self
         };
         (first, second)
@@ -163,7 +161,7 @@ impl WithSimd for LayerNorm<'_> {
                     normalise(s, eps, n, &x, &gamma, &beta, &mut Apart { matrix, row })
                 }
             };
-            [self.mean[i], self.rstd[i]] = statistics;
+            [self.saved.mean[i], self.saved.rstd[i]] = statistics;
         }
     }
 }
@@ -198,8 +196,7 @@ fn standardised<S: Simd>(s: S, x: S::f32s, mean: f32, rstd: f32) -> S::f32s {
 pub(crate) struct LayerNormBackward<'a> {
     pub(crate) gamma: &'a [f32],
     pub(crate) x: MatRef<'a>,
-    pub(crate) mean: &'a [f32],
-    pub(crate) rstd: &'a [f32],
+    pub(crate) saved: Statistics<'a>,
     pub(crate) dy: MatRef<'a>,
     pub(crate) dx: MatMut<'a>,
 }
@@ -212,19 +209,17 @@ impl Divide for LayerNormBackward<'_> {
     fn split(self, at: usize) -> (Self, Self) {
         let (x, dy) = (row_halves(self.x, at), row_halves(self.dy, at));
         let dx = self.dx.split_at_row(at);
-        let (mean, rstd) = (self.mean.split_at(at), self.rstd.split_at(at));
+        let saved = self.saved.split_at(at);
         let first = Self {
             x: x.0,
-            mean: mean.0,
-            rstd: rstd.0,
+            saved: saved.0,
             dy: dy.0,
             dx: dx.0,
             ..self
         };
         let second = Self {
             x: x.1,
-            mean: mean.1,
-            rstd: rstd.1,
+            saved: saved.1,
             dy: dy.1,
             dx: dx.1,
             ..self
@@ -243,7 +238,7 @@ impl WithSimd for LayerNormBackward<'_> {
             rows_together(self.x) && rows_together(self.dy) && rows_together(self.dx.as_ref());
         let tail = Tail::of_row(s, n);
         for i in 0..self.x.rows() {
-            let (mean, rstd) = (self.mean[i], self.rstd[i]);
+            let (mean, rstd) = (self.saved.mean[i], self.saved.rstd[i]);
             match (self.x.row(i), self.dy.row(i), self.dx.row_mut(i)) {
                 (Some(x), Some(dy), Some(dx)) if together => RowGradient {
                     x: Together::new(x, tail),
@@ -332,8 +327,7 @@ impl<S: Simd, X: Row<S>, D: Row<S>, G: Row<S>> RowTerms<S> for RowGradient<X, D,
 /// The gradients with respect to gamma and beta.
 pub(crate) struct LayerNormParameters<'a> {
     pub(crate) x: MatRef<'a>,
-    pub(crate) mean: &'a [f32],
-    pub(crate) rstd: &'a [f32],
+    pub(crate) saved: Statistics<'a>,
     pub(crate) dy: MatRef<'a>,
     pub(crate) dgamma: &'a mut [f32],
     pub(crate) dbeta: &'a mut [f32],
@@ -412,8 +406,8 @@ impl LayerNormParameters<'_> {
         x: &impl Rows<S, R>,
         dy: &impl Rows<S, R>,
     ) {
-        let (mean, rstd) = (self.mean, self.rstd);
-        let terms = GradientTerms { x, dy, mean, rstd };
+        let saved = self.saved;
+        let terms = GradientTerms { x, dy, saved };
         let [dbeta, dgamma] = sums(s, self.x.rows(), &terms);
         store_row(s, self.dbeta, tail, dbeta);
         store_row(s, self.dgamma, tail, dgamma);
@@ -424,8 +418,7 @@ impl LayerNormParameters<'_> {
 struct GradientTerms<'a, X, D> {
     x: &'a X,
     dy: &'a D,
-    mean: &'a [f32],
-    rstd: &'a [f32],
+    saved: Statistics<'a>,
 }
 
 impl<S: Simd, const R: usize, X: Rows<S, R>, D: Rows<S, R>> Terms<S, R>
@@ -435,7 +428,7 @@ impl<S: Simd, const R: usize, X: Rows<S, R>, D: Rows<S, R>> Terms<S, R>
     fn add(&self, s: S, i: usize, [dbeta, dgamma]: &mut [[S::f32s; R]; 2]) {
         let (x, dy) = (self.x.load(s, i), self.dy.load(s, i));
         for r in 0..R {
-            let xhat = standardised(s, x[r], self.mean[i], self.rstd[i]);
+            let xhat = standardised(s, x[r], self.saved.mean[i], self.saved.rstd[i]);
             add_gradient(s, dy[r], xhat, &mut dbeta[r], &mut dgamma[r]);
         }
     }

@@ -148,14 +148,7 @@ impl Kernels {
         expected.norm(&norm)?;
         expected.matrix("y", y.rows(), y.cols())?;
         expected.statistics(Over::Rows, saved.mean.len(), ("rstd", saved.rstd.len()))?;
-        let StatisticsMut { mean, rstd } = saved;
-        let whole = LayerNorm {
-            norm,
-            x,
-            y,
-            mean,
-            rstd,
-        };
+        let whole = LayerNorm { norm, x, y, saved };
         each_piece(team, whole, expected.grain_of_rows(), &|part| {
             (self.vector.layer_norm)(part);
         });
@@ -195,14 +188,12 @@ impl Kernels {
         expected.statistics(Over::Rows, saved.mean.len(), ("rstd", saved.rstd.len()))?;
         expected.matrix("dy", dy.rows(), dy.cols())?;
         expected.gradients(&gradients)?;
-        let Statistics { mean, rstd } = saved;
         let NormGradients { dx, dgamma, dbeta } = gradients;
         if let Some(dx) = dx {
             let whole = LayerNormBackward {
                 gamma,
                 x,
-                mean,
-                rstd,
+                saved,
                 dy,
                 dx,
             };
@@ -212,8 +203,7 @@ impl Kernels {
         }
         let whole = LayerNormParameters {
             x,
-            mean,
-            rstd,
+            saved,
             dy,
             dgamma,
             dbeta,
@@ -262,15 +252,11 @@ impl Kernels {
         expected.statistics(Over::Columns, saved.mean.len(), ("rstd", saved.rstd.len()))?;
         expected.some_rows()?;
         expected.columns("var", var.len())?;
-        let StatisticsMut { mean, rstd } = saved;
         let whole = BatchNorm {
             x,
             y,
-            gamma: norm.gamma,
-            beta: norm.beta,
-            eps: norm.eps,
-            mean,
-            rstd,
+            norm,
+            saved,
             var,
         };
         each_piece(team, whole, expected.grain_of_columns(), &|part| {
@@ -310,11 +296,8 @@ impl Kernels {
         let whole = BatchNormPredict {
             x,
             y,
-            gamma: norm.gamma,
-            beta: norm.beta,
-            eps: norm.eps,
-            mean,
-            var,
+            norm,
+            running,
         };
         each_piece(team, whole, expected.grain_of_columns(), &|part| {
             (self.vector.batch_norm_predict)(part);
@@ -401,15 +384,13 @@ impl Kernels {
         expected.statistics(Over::Columns, saved.mean.len(), ("rstd", saved.rstd.len()))?;
         expected.matrix("dy", dy.rows(), dy.cols())?;
         expected.gradients(&gradients)?;
-        let Statistics { mean, rstd } = saved;
         let NormGradients { dx, dgamma, dbeta } = gradients;
         let whole = BatchNormBackward {
             x,
             dy,
             dx,
             gamma,
-            mean,
-            rstd,
+            saved,
             of_batch,
             dgamma,
             dbeta,
