@@ -26,7 +26,7 @@ use crate::norm::{
     LayerNormParameters,
 };
 use crate::reduce::{ColumnSums, Max, Sum, SumSquares};
-use crate::softmax::Softmax;
+use crate::softmax::{Softmax, SoftmaxBackward};
 use crate::update::{AdamUpdate, MomentumUpdate, RmspropUpdate, SgdUpdate};
 
 /// Runs a kernel with the registers of a level.
@@ -57,6 +57,7 @@ pub(crate) struct VectorTable {
     pub(crate) max: fn(Max<'_>) -> f32,
     pub(crate) column_sums: fn(ColumnSums<'_>),
     pub(crate) softmax: fn(Softmax<'_>),
+    pub(crate) softmax_backward: fn(SoftmaxBackward<'_>),
     pub(crate) cross_entropy: fn(CrossEntropy<'_>),
     pub(crate) pointwise_loss: fn(PointwiseLosses<'_>),
     pub(crate) sgd: fn(SgdUpdate<'_>),
@@ -100,6 +101,7 @@ impl VectorTable {
                 max: |kernel| run::<L, _>(kernel),
                 column_sums: |kernel| run::<L, _>(kernel),
                 softmax: |kernel| run::<L, _>(kernel),
+                softmax_backward: |kernel| run::<L, _>(kernel),
                 cross_entropy: |kernel| run::<L, _>(kernel),
                 pointwise_loss: |kernel| run::<L, _>(kernel),
                 sgd: |kernel| run::<L, _>(kernel),

@@ -11,7 +11,7 @@ use crate::error::KernelError;
 use crate::loss::pointwise::{PointwiseLoss, PointwiseLosses, Weighting};
 use crate::loss::{CrossEntropy, Targets};
 use crate::reduce::{ColumnSums, Max, Sum, SumSquares};
-use crate::softmax::{Form, Softmax};
+use crate::softmax::{Form, Softmax, SoftmaxBackward};
 use crate::update::{AdamUpdate, MomentumUpdate, RmspropUpdate, SgdUpdate};
 use crate::update_rule::{AdamConstants, AdamRule, RmspropRule, SgdRule};
 use crate::view::{MatMut, MatRef};
@@ -168,6 +168,33 @@ impl Kernels {
             x,
             y,
         });
+        Ok(())
+    }
+
+    /// The gradient through [`Self::softmax`], row by row: `dx_ij = y_ij (dy_ij - sum_k dy_ik y_ik)`
+    ///
+    /// # Shapes
+    /// y, dy and dx: the same, any strides; rows whose elements lie together are fast.
+    ///
+    /// # Complexity
+    /// Two passes over y and dy, 4 flop for each element.
+    ///
+    /// # Numerics
+    /// With D the sum and s that of its terms' absolute values, in units of 2^-24:
+    /// `|error| <= y_ij ((t + 1) s + 2 |dy_ij - D|)`, `t <= 64 + n / (64 lanes) + log2(lanes)`.
+    ///
+    /// # Errors
+    /// [`KernelError::Shape`] if the shapes differ.
+    pub fn softmax_backward(
+        &self,
+        y: MatRef<'_>,
+        dy: MatRef<'_>,
+        dx: MatMut<'_>,
+    ) -> Result<(), KernelError> {
+        const OP: &str = "softmax_backward";
+        same_shape(OP, (y.rows(), y.cols()), (dy.rows(), dy.cols()))?;
+        same_shape(OP, (y.rows(), y.cols()), (dx.rows(), dx.cols()))?;
+        (self.vector.softmax_backward)(SoftmaxBackward { y, dy, dx });
         Ok(())
     }
 

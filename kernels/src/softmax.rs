@@ -1,4 +1,4 @@
-//! Softmax and its logarithm, row by row.
+//! Softmax, its logarithm and its gradient, row by row.
 //!
 //! # Method
 //! With `max = max_j x_j` and `e_j = e^(x_j - max)`, all of them at most 1:
@@ -18,6 +18,14 @@
 //! # Error
 //! Relative, of a probability, in units of eps = 2^-24: `|x_j - max| + 5 + t`, with
 //! `t <= 64 + n / (64 lanes) + log2(lanes)` for the sum. Probabilities below 2^-126 are 0.
+//!
+//! # Gradient
+//! From `y = softmax(x)` and dy the product with the Jacobian `diag(y) - y y^T`:
+//!
+//! `dx_j = y_j (dy_j - D)`, `D = sum_k dy_k y_k`
+//!
+//! in two passes over the row. D is summed as the exponentials are, so with s the sum of `|dy_k| y_k` it
+//! is off by `(t + 1) eps s`, and dx_j by `y_j ((t + 1) eps s + 2 eps |dy_j - D|)`.
 
 use pulp::{Simd, WithSimd};
 
@@ -214,5 +222,56 @@ fn long_row<S: Simd>(s: S, form: Form, x: &impl Row<S>, y: &mut impl RowMut<S>) 
                 y.store(s, index, s.sub_f32s(shifted, log_sum));
             }
         }
+    }
+}
+
+/// `dx = y (dy - D)`, see the text of the module.
+pub(crate) struct SoftmaxBackward<'a> {
+    pub(crate) y: MatRef<'a>,
+    pub(crate) dy: MatRef<'a>,
+    pub(crate) dx: MatMut<'a>,
+}
+
+impl WithSimd for SoftmaxBackward<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, s: S) {
+        let Self { y, dy, mut dx } = self;
+        let n = y.cols();
+        if n == 0 {
+            return;
+        }
+        let together = [y, dy, dx.as_ref()].into_iter().all(rows_together);
+        let tail = Tail::of_row(s, n);
+        for row in 0..y.rows() {
+            if together
+                && let (Some(y), Some(dy), Some(dx)) = (y.row(row), dy.row(row), dx.row_mut(row))
+            {
+                let (y, dy) = (Together::new(y, tail), Together::new(dy, tail));
+                gradient_of_row(s, &y, &dy, &mut TogetherMut::new(dx, tail));
+            } else {
+                let (y, dy) = (Apart { matrix: y, row }, Apart { matrix: dy, row });
+                let matrix = dx.reborrow();
+                gradient_of_row(pulp::Scalar, &y, &dy, &mut Apart { matrix, row });
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn gradient_of_row<S: Simd>(s: S, y: &impl Row<S>, dy: &impl Row<S>, dx: &mut impl RowMut<S>) {
+    let mut total = s.splat_f32s(0.0);
+    for first in (0..y.registers()).step_by(BLOCK) {
+        let mut block = s.splat_f32s(0.0);
+        for index in first..y.registers().min(first + BLOCK) {
+            block = s.mul_add_f32s(dy.load(s, index, 0.0), y.load(s, index, 0.0), block);
+        }
+        total = s.add_f32s(total, block);
+    }
+    let dot = s.splat_f32s(s.reduce_sum_f32s(total));
+    for index in 0..y.registers() {
+        let centred = s.sub_f32s(dy.load(s, index, 0.0), dot);
+        dx.store(s, index, s.mul_f32s(y.load(s, index, 0.0), centred));
     }
 }

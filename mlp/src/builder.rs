@@ -102,6 +102,29 @@ impl<S> Builder<S> {
         self.activation(Activation::Softplus)
     }
 
+    /// Adds softmax, row by row: `y_j = e^(x_j) / sum_k e^(x_k)`. Its gradient is the product with the whole
+    /// Jacobian, `dx_j = y_j (dy_j - sum_k dy_k y_k)`.
+    ///
+    /// At the end of a network it makes the outputs probabilities, which any loss may be taken of. Of
+    /// [`Loss::SoftmaxCrossEntropy`] it is the softmax itself: it is not taken twice, and the loss, its
+    /// gradient and the classes predicted come from what the softmax reads, so that a probability may
+    /// round to 0. [`Builder::sigmoid`] and [`Loss::BinaryCrossEntropy`] go together in the same way.
+    ///
+    /// ```
+    /// use mlp::{Loss, Mlp};
+    ///
+    /// // The same training as without softmax; `forward` gives probabilities.
+    /// let net = Mlp::builder(4).dense(16).tanh().dense(3).softmax().build()?;
+    /// let p = net.forward(&mlp::Matrix::zeros(1, 4))?;
+    /// assert!((p.row(0).iter().sum::<f32>() - 1.0).abs() < 1e-6);
+    /// // Brier's score: the squared error of probabilities.
+    /// let net = Mlp::builder(4).dense(3).softmax().loss(Loss::MeanSquaredError).build()?;
+    /// # Ok::<(), mlp::MlpError>(())
+    /// ```
+    pub fn softmax(self) -> Self {
+        self.layer(LayerSpec::Softmax)
+    }
+
     /// Adds batch normalisation with PyTorch's settings (eps 1e-5, momentum 0.1):
     /// `y = gamma (x - mean) / sqrt(var + eps) + beta`, column by column.
     ///

@@ -47,8 +47,8 @@ pub(crate) fn evaluate(
     let loss = network.spec.loss;
     for rows in blocks(data.n_samples()) {
         let block = data.part(rows);
-        let outputs = engine.forward(network, block.inputs(), team)?;
-        correct += loss.count_correct(outputs, block.targets());
+        engine.forward(network, block.inputs(), team)?;
+        correct += loss.count_correct(engine.scores()?, block.targets());
         let of_block = engine.loss(network, block.into(), criterion)?;
         // A block of no weight has a loss of no meaning.
         if of_block.weight > 0.0 {
@@ -75,6 +75,11 @@ pub(crate) fn answer(
     for rows in blocks(x.rows()) {
         let outputs = engine.forward(network, rows_of(x, &rows), team)?;
         let mut out = out.reborrow().part(rows, 0..cols);
+        // What ends with softmax, or a sigmoid, gives probabilities.
+        let answer = match network.graph.scores() {
+            Some(_) => Answer::Outputs,
+            None => answer,
+        };
         match answer {
             Answer::Probabilities if network.spec.loss == Loss::BinaryCrossEntropy => {
                 for row in 0..outputs.rows() {
@@ -110,7 +115,8 @@ pub(crate) fn classes(
     let mut classes = Vec::with_capacity(x.rows());
     for rows in blocks(x.rows()) {
         let first = rows.start;
-        let outputs = engine.forward(network, rows_of(x, &rows), team)?;
+        engine.forward(network, rows_of(x, &rows), team)?;
+        let outputs = engine.scores()?;
         for row in 0..outputs.rows() {
             if let Some(col) = (0..outputs.cols()).find(|&col| outputs.at(row, col).is_nan()) {
                 return Err(MlpError::Data(DataError::NotFinite {

@@ -75,6 +75,8 @@ pub(crate) struct Graph {
     nodes: Vec<Node>,
     parameters: Layout,
     outputs: NodeId,
+    /// What the loss reads instead of the outputs, if it knows their activation.
+    scores: Option<NodeId>,
     forward_len: usize,
     /// The gradient of each node of the forward pass, as far as its readers have handed it over.
     gradients: Vec<Option<NodeId>>,
@@ -99,6 +101,7 @@ impl Graph {
             }],
             parameters: Layout::default(),
             outputs: NodeId(0),
+            scores: None,
             forward_len: 1,
             gradients: Vec::new(),
             masks: 0,
@@ -205,8 +208,12 @@ impl Graph {
     }
 
     /// Adds the backward pass: hands the gradient of the outputs back, rule by rule.
-    pub(crate) fn differentiate(&mut self) {
+    ///
+    /// `scores` is what the activation at the end reads, where the loss takes it instead of the outputs;
+    /// its gradient is then the first that the backward pass computes, unless the loss has written it.
+    pub(crate) fn differentiate(&mut self, scores: Option<NodeId>) {
         let outputs = self.outputs;
+        self.scores = scores.filter(|&x| self.needs_gradient(x));
         self.gradients = vec![None; self.forward_len];
         let seed = self.gradient(Op::OutputGradient { outputs }, outputs);
         self.gradients[outputs.0] = Some(seed);
@@ -246,6 +253,16 @@ impl Graph {
     /// The output of the network.
     pub(crate) fn outputs(&self) -> NodeId {
         self.outputs
+    }
+
+    /// What the loss of the network reads, where that is not the outputs.
+    pub(crate) fn scores(&self) -> Option<NodeId> {
+        self.scores
+    }
+
+    /// The gradient of the scores.
+    pub(crate) fn score_gradient(&self) -> Option<NodeId> {
+        self.gradients[self.scores?.0]
     }
 
     /// Names, shapes and places of the parameters.

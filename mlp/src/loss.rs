@@ -74,6 +74,11 @@ impl LossMemory {
 }
 
 impl Criterion<'_> {
+    /// Whether it is the user's own, which is one of the outputs whatever they are.
+    pub(crate) fn is_own(&self) -> bool {
+        matches!(self, Self::Own(_))
+    }
+
     /// The loss of a batch; its gradient with respect to the outputs goes to `gradient`.
     ///
     /// outputs, gradient: batch x outputs. Allocates nothing in memory that is large enough.

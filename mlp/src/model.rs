@@ -130,8 +130,8 @@ impl Mlp {
         self.answers(x.into(), Answer::Probabilities)
     }
 
-    /// The outputs of the last layer, samples x outputs: logits of a classifier, predictions of a
-    /// network trained on squared error.
+    /// The outputs of the last layer, samples x outputs: logits of a classifier, or probabilities if it
+    /// ends with softmax; predictions of a network trained on squared error.
     ///
     /// # Errors
     /// [`MlpError::Shape`] or [`MlpError::Data`] if `x` does not have a column for each input, or

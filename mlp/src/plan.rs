@@ -39,11 +39,21 @@ pub struct Plan {
     pub(crate) outputs: Region,
     /// Where the loss writes its gradient; `None` in a plan without backward pass.
     pub(crate) output_gradient: Option<Region>,
+    /// What the loss of the network reads and writes instead, if there is that.
+    pub(crate) scores: Option<Scores>,
     pub(crate) arena_len: usize,
     /// The running statistics that a training step brings up to date.
     pub(crate) running: Vec<RunningStep>,
     /// The parameters whose step is not fused into their gradient, in ascending order.
     pub(crate) unfused: Vec<Range<usize>>,
+}
+
+/// What the activation at the end of a network reads, where the loss takes that instead of the outputs.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Scores {
+    pub(crate) values: Region,
+    /// What the first call of the backward pass computes, unless the loss has written it.
+    pub(crate) gradient: Option<Region>,
 }
 
 /// One step of running statistics: `running <- (1 - momentum) running + momentum of_the_batch`.
@@ -78,10 +88,15 @@ impl Plan {
     ///
     /// Twice those of the forward pass, less the data gradient of the first layer.
     pub fn backward_flop(&self) -> u64 {
-        self.backward.iter().map(Call::flop).sum()
+        self.backward_from_loss().iter().map(Call::flop).sum()
     }
 
-    /// Operations and bytes of all calls.
+    /// The backward pass behind the loss of the network, which may have gone around the last activation.
+    pub(crate) fn backward_from_loss(&self) -> &[Call] {
+        &self.backward[usize::from(self.scores.is_some_and(|scores| scores.gradient.is_some()))..]
+    }
+
+    /// Operations and bytes of all calls of a step.
     ///
     /// ```
     /// let net = mlp::Mlp::builder(20).dense(30).relu().dense(10).build()?;
@@ -92,7 +107,8 @@ impl Plan {
     /// # Ok::<(), mlp::MlpError>(())
     /// ```
     pub fn cost(&self) -> Cost {
-        self.calls().map(Call::cost).sum()
+        let calls = self.forward.iter().chain(self.backward_from_loss());
+        calls.map(Call::cost).sum()
     }
 
     /// All calls, in order.

@@ -34,6 +34,8 @@ pub(crate) struct Engine {
     scratch: Scratch,
     /// Updates before the last forward pass: what masks depend on.
     step: u64,
+    /// Whether the loss has written the gradient of the scores.
+    from_scores: bool,
     /// The plan whose forward pass ran last, if its values are still in the arena.
     current: Option<usize>,
 }
@@ -52,6 +54,7 @@ impl Engine {
             loss: LossMemory::new(),
             scratch: Scratch::default(),
             step: 0,
+            from_scores: false,
             current: None,
         }
     }
@@ -116,6 +119,13 @@ impl Engine {
         Ok(matrix(&self.arena, &self.plans[number].outputs)?)
     }
 
+    /// The outputs of the last forward pass, or what their activation read where the loss takes that.
+    pub(crate) fn scores(&self) -> Result<MatRef<'_>, MlpError> {
+        let plan = self.current_plan()?;
+        let region = plan.scores.map_or(plan.outputs, |scores| scores.values);
+        Ok(matrix(&self.arena, &region)?)
+    }
+
     /// The loss of the outputs of the last forward pass; with a backward pass planned, its gradient
     /// is put where that pass starts from.
     pub(crate) fn loss(
@@ -125,7 +135,12 @@ impl Engine {
         criterion: &mut Criterion<'_>,
     ) -> Result<BatchLoss, MlpError> {
         let plan = self.current_plan()?;
-        let (outputs, output_gradient) = (plan.outputs, plan.output_gradient);
+        let scores = plan.scores.filter(|_| !criterion.is_own());
+        let (outputs, output_gradient) = match scores {
+            Some(scores) => (scores.values, scores.gradient),
+            None => (plan.outputs, plan.output_gradient),
+        };
+        self.from_scores = scores.is_some();
         let (kernels, memory) = (network.kernels, &mut self.loss);
         match output_gradient {
             None => {
@@ -151,6 +166,7 @@ impl Engine {
                 got: format!("{} x {}", gradient.rows(), gradient.cols()),
             });
         }
+        self.from_scores = false;
         let (_, to) = carve(&mut self.arena, &region)?;
         memory::copy(gradient, to);
         Ok(())
@@ -175,7 +191,7 @@ impl Engine {
             gradients: &mut self.gradients,
             arena: &mut self.arena,
         };
-        for call in &self.plans[number].backward {
+        for call in backward_calls(&self.plans[number], self.from_scores) {
             memory.run(call, network.kernels, &mut self.scratch, team)?;
         }
         self.has_gradients = true;
@@ -197,7 +213,7 @@ impl Engine {
         self.keep_statistics(number, network)?;
         let kernels = network.kernels;
         state.begin_step();
-        for call in &self.plans[number].backward {
+        for call in backward_calls(&self.plans[number], self.from_scores) {
             let (gradients, arena) = (&mut self.gradients, &mut self.arena);
             let scratch = &mut self.scratch;
             if let Call::Gemm {
@@ -285,6 +301,15 @@ impl Engine {
         self.current
             .map(|number| &self.plans[number])
             .ok_or_else(no_forward_pass)
+    }
+}
+
+/// The backward pass, from the scores if their gradient is known.
+fn backward_calls(plan: &Plan, from_scores: bool) -> &[Call] {
+    if from_scores {
+        plan.backward_from_loss()
+    } else {
+        &plan.backward
     }
 }
 

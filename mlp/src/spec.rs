@@ -22,6 +22,8 @@ pub enum LayerSpec {
     },
     /// `y = act(x)`, element by element.
     Activation(Activation),
+    /// `y_j = e^(x_j) / sum_k e^(x_k)`, row by row.
+    Softmax,
     /// `y = x + s`, where `s` is what the dense layer read that stands `over` dense layers back in
     /// the same list of layers: the skip connection `h_l = act(W h_(l-1) + b) + h_(l-2)` for 2.
     Skip {
@@ -137,7 +139,10 @@ impl Spec {
         if matches!(
             first,
             None | Some(
-                LayerSpec::Activation(_) | LayerSpec::Dropout { .. } | LayerSpec::Skip { .. }
+                LayerSpec::Activation(_)
+                    | LayerSpec::Softmax
+                    | LayerSpec::Dropout { .. }
+                    | LayerSpec::Skip { .. }
             )
         ) {
             return Err(MlpError::Layer {

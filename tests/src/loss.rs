@@ -25,6 +25,14 @@ pub fn log_softmax(row: &[f64]) -> Vec<f64> {
     row.iter().map(|x| x - max - sum.ln()).collect()
 }
 
+/// `dx_j = sum_k dy_k dp_k/dx_j` with `dp_k/dx_j = p_k ((k = j) - p_j)`: the Jacobian, element by element.
+pub fn softmax_gradient(p: &[f64], dy: &[f64]) -> Vec<f64> {
+    let slope = |k: usize, j: usize| p[k] * (f64::from(u8::from(k == j)) - p[j]);
+    (0..p.len())
+        .map(|j| (0..p.len()).map(|k| dy[k] * slope(k, j)).sum())
+        .collect()
+}
+
 /// `loss_i = -sum_j t_ij log p_ij` with `p = softmax(x)`; the gradient is `p_ij sum_k t_ik - t_ij`.
 ///
 /// A target of 0 contributes nothing, even where `log p` is minus infinity.
@@ -129,6 +137,26 @@ mod tests {
         assert_eq!(softmax(&[1e4, 1e4]), [0.5, 0.5]);
         assert_eq!(softmax(&[f64::NEG_INFINITY, 3.0]), [0.0, 1.0]);
         assert_eq!(log_softmax(&[-1e4, 1e4]), [-2e4, 0.0]);
+    }
+
+    #[test]
+    fn the_gradient_of_softmax_by_hand_and_by_differences() {
+        // Jacobian of (1/4, 3/4): 3/16 on the diagonal, -3/16 beside it.
+        assert_eq!(
+            softmax_gradient(&[0.25, 0.75], &[1.0, 3.0]),
+            [-0.375, 0.375]
+        );
+        let mut values = Values::new(9);
+        let (x, dy) = (values.matrix(1, 6).data, values.matrix(1, 6).data);
+        let analytic = softmax_gradient(&softmax(&x), &dy);
+        for j in 0..6 {
+            let numeric = derivative(x[j], |value| {
+                let mut x = x.clone();
+                x[j] = value;
+                softmax(&x).iter().zip(&dy).map(|(p, dy)| p * dy).sum()
+            });
+            assert_abs_diff_eq!(analytic[j], numeric, epsilon = 1e-8);
+        }
     }
 
     #[test]

@@ -95,6 +95,41 @@ fn softmax_and_its_logarithm() {
     }
 }
 
+#[test]
+fn the_gradient_of_softmax() {
+    let mut values = Values::new(22);
+    for (rows, cols) in shapes() {
+        let logits = values.matrix(rows, cols).map(|x| 4.0 * x);
+        let dy = values.matrix(rows, cols);
+        let mut y = Matrix::zeros(rows, cols);
+        for i in 0..rows {
+            for (j, p) in loss::softmax(logits.row(i)).into_iter().enumerate() {
+                y.data[i * cols + j] = f64::from(p as f32);
+            }
+        }
+        for (from, to) in layouts() {
+            let (y_laid, dy_laid) = (lay(from, &y), lay(from, &dy));
+            for k in available() {
+                let mut dx = filled(to, rows, cols);
+                k.softmax_backward(view(&y_laid), view(&dy_laid), view_mut(&mut dx))
+                    .expect("fits");
+                assert_eq!(dx.broken_guard(), None);
+                for i in 0..rows {
+                    let (y, dy) = (y.row(i), dy.row(i));
+                    let exact = loss::softmax_gradient(y, dy);
+                    let terms: f64 = y.iter().zip(dy).map(|(y, dy)| (y * dy).abs()).sum();
+                    for j in 0..cols {
+                        let what = format!("{i}, {j} of {rows} x {cols}, {to:?}, {}", k.isa());
+                        let centred = dy[j].abs() + terms;
+                        let bound = U * y[j] * ((cols as f64 + 2.0) * terms + 3.0 * centred);
+                        assert_close(dx.at(i, j), exact[j], bound, &what);
+                    }
+                }
+            }
+        }
+    }
+}
+
 /// Runs the loss on all instruction sets and layouts and holds it against the reference.
 fn check_cross_entropy(x: &Matrix, labels: Option<&[u32]>, t: &Matrix) {
     const SCALE: f32 = -0.25;
@@ -300,6 +335,7 @@ fn wrong_input_is_an_error_and_changes_nothing() {
         let more = [
             k.softmax(x, turned(&mut grad)),
             k.log_softmax(x, turned(&mut grad)),
+            k.softmax_backward(x, x, turned(&mut grad)),
         ];
         for result in results.into_iter().chain(more) {
             assert!(

@@ -56,6 +56,10 @@ pub(crate) enum Op {
     },
     /// `y = act(x)`
     Activation { x: NodeId, activation: Activation },
+    /// `y_j = e^(x_j) / sum_k e^(x_k)`, row by row
+    Softmax { x: NodeId },
+    /// `dx = y (dy - sum_k dy_k y_k)`, row by row
+    SoftmaxGradient { dy: NodeId, y: NodeId },
     /// `y = m x / (1 - rate)` in training, with the mask number `layer`; a view of x in prediction
     Dropout { x: NodeId, rate: f32, layer: u64 },
     /// `y = a + b`
@@ -153,9 +157,11 @@ impl Op {
             | Self::Linear { x, .. }
             | Self::Activation { x, .. }
             | Self::Dropout { x, .. }
+            | Self::Softmax { x }
             | Self::Columns { x, .. }
             | Self::Reshape { x } => some([x]),
             Self::Sum { a, b } => some([a, b]),
+            Self::SoftmaxGradient { dy, y } => some([dy, y]),
             Self::Concat { left, right } => some([left, right]),
             Self::OutputGradient { outputs } => some([outputs]),
             Self::LinearGradient { dy, .. } | Self::BiasGradient { dy, .. } => some([dy]),

@@ -9,6 +9,7 @@ pub(crate) mod embedding;
 pub(crate) mod layer_norm;
 pub(crate) mod linear;
 pub(crate) mod rows;
+pub(crate) mod softmax;
 pub(crate) mod sum;
 pub(crate) mod transformer;
 
@@ -34,7 +35,8 @@ pub(crate) fn build(spec: &Spec) -> Result<(Graph, Vec<Linear>), MlpError> {
     check_size(net.graph.parameters().arena_len())?;
     let Shape { rows, width } = net.graph.node(outputs).shape;
     spec.check_outputs(rows.of(1), width)?;
-    net.graph.differentiate();
+    let scores = softmax::scores(&net.graph, spec.loss);
+    net.graph.differentiate(scores);
     Ok((net.graph, net.dense))
 }
 
@@ -85,6 +87,7 @@ impl Building {
                     }
                     activation::forward(&mut self.graph, x, *activation)
                 }
+                LayerSpec::Softmax => softmax::forward(&mut self.graph, x),
                 LayerSpec::Skip { over, shortcut } => {
                     let from = read_by_dense.len().checked_sub(*over);
                     match from.and_then(|at| read_by_dense.get(at)) {

@@ -7,13 +7,15 @@ use serde::{Deserialize, Serialize};
 /// What training makes small: a mean over a batch of B rows with n outputs each.
 ///
 /// `z_ij` are the outputs of the network, `t_ij` the targets. The output layer may have any
-/// activation: its derivative follows from the graph.
+/// activation: its derivative follows from the graph, `dL/dx = dL/dz * act'(x)`, for softmax by the whole
+/// Jacobian ([`Builder::softmax`](crate::Builder::softmax)).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Loss {
     /// `L = -1/B sum_i sum_j t_ij log softmax(z_i)_j`
     ///
-    /// The outputs `z` of the network are logits. Targets are class labels, or a non-negative weight
+    /// The outputs `z` of the network are logits; or it ends with softmax, and they are the
+    /// probabilities `softmax(z)`. Targets are class labels, or a non-negative weight
     /// for each class (one-hot rows, or soft targets). See [`Objective`](crate::Objective) for label
     /// smoothing and weights of classes.
     #[default]
@@ -21,7 +23,8 @@ pub enum Loss {
     /// `L = 1/(B n) sum_i sum_j -t_ij log p_ij - (1 - t_ij) log(1 - p_ij)`, `p_ij = sigmoid(z_ij)`,
     /// as PyTorch's `BCEWithLogitsLoss`.
     ///
-    /// The outputs are logits. Targets are probabilities, 0 to 1; with one output also class labels,
+    /// The outputs are logits; or the network ends with a sigmoid, and they are the probabilities p.
+    /// Targets are probabilities, 0 to 1; with one output also class labels,
     /// 0 and 1.
     BinaryCrossEntropy,
     /// `L = 1/(B n) sum_i sum_j (z_ij - t_ij)^2`, as PyTorch's `MSELoss`.

@@ -110,7 +110,10 @@ impl LayerCall {
                 read + norm.gamma.len(),
                 written + norm.gamma.len() + norm.beta.len(),
             ),
-            Self::Attention { .. } | Self::AttentionGradient { .. } => (read, written),
+            Self::Softmax { .. }
+            | Self::SoftmaxGradient { .. }
+            | Self::Attention { .. }
+            | Self::AttentionGradient { .. } => (read, written),
             // Each row of the result is the sum of one row of the table and one of the positions.
             Self::Embedding { numbers, y, .. } => (numbers.len_of(y.rows) + 2 * y.len(), written),
             Self::EmbeddingGradient {

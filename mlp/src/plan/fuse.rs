@@ -26,6 +26,10 @@ impl Fusion {
         for read in nodes.iter().flat_map(|&id| graph.node(id).op.operands()) {
             readers[read.index()] += 1;
         }
+        // The loss reads them.
+        if let Some(scores) = graph.scores() {
+            readers[scores.index()] += 1;
+        }
         for &id in nodes {
             let fusible = |x: &NodeId| readers[x.index()] == 1;
             let taken = match graph.node(id).op {

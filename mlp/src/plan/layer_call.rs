@@ -63,6 +63,16 @@ pub(crate) enum LayerCall {
         dy: Region,
         dx: Option<Region>,
     },
+    /// `y = softmax(x)`, row by row
+    Softmax {
+        x: Region,
+        y: Region,
+    },
+    SoftmaxGradient {
+        y: Region,
+        dy: Region,
+        dx: Region,
+    },
     /// `y = softmax(q k^T / sqrt(d)) v`
     Attention {
         /// q, k and v side by side.
@@ -104,6 +114,8 @@ impl LayerCall {
             Self::BatchNorm { .. } => "batch norm",
             Self::BatchNormPredict { .. } => "batch norm predict",
             Self::BatchNormGradient { .. } => "batch norm gradient",
+            Self::Softmax { .. } => "softmax",
+            Self::SoftmaxGradient { .. } => "softmax gradient",
             Self::Attention { .. } => "attention",
             Self::AttentionGradient { .. } => "attention gradient",
             Self::Embedding { .. } => "embedding",
@@ -117,23 +129,27 @@ impl LayerCall {
             Self::LayerNorm { y, .. }
             | Self::BatchNorm { y, .. }
             | Self::BatchNormPredict { y, .. }
+            | Self::Softmax { y, .. }
             | Self::Attention { y, .. }
             | Self::Embedding { y, .. } => y,
             Self::LayerNormGradient { dy, .. }
             | Self::BatchNormGradient { dy, .. }
+            | Self::SoftmaxGradient { dy, .. }
             | Self::AttentionGradient { dy, .. }
             | Self::EmbeddingGradient { dy, .. } => dy,
         }
     }
 
     /// Floating-point operations. Of a normalisation for each element: 1 for the mean, 3 for the
-    /// variance, 3 for the result; backward 2 for xhat, 3 for dgamma and dbeta, 5 for dx. Of attention:
-    /// two products of `T x T x width` forward and five backward, whatever a mask leaves out.
+    /// variance, 3 for the result; backward 2 for xhat, 3 for dgamma and dbeta, 5 for dx. Of softmax: the
+    /// largest, an exponential, the sum and a factor; backward the sum of two and two. Of attention: two
+    /// products of `T x T x width` forward and five backward, whatever a mask leaves out.
     pub(super) fn flop(&self) -> u64 {
         let elements = self.main().len() as u64;
         match self {
             Self::LayerNorm { .. } | Self::BatchNorm { .. } => 7 * elements,
             Self::BatchNormPredict { .. } => 3 * elements,
+            Self::Softmax { .. } | Self::SoftmaxGradient { .. } => 4 * elements,
             Self::LayerNormGradient { dx, .. } | Self::BatchNormGradient { dx, .. } => {
                 if dx.is_some() {
                     10 * elements
@@ -157,7 +173,8 @@ impl LayerCall {
             | Self::BatchNorm {
                 x, statistics, y, ..
             } => (vec![x], vec![statistics, y]),
-            Self::BatchNormPredict { x, y, .. } => (vec![x], vec![y]),
+            Self::BatchNormPredict { x, y, .. } | Self::Softmax { x, y } => (vec![x], vec![y]),
+            Self::SoftmaxGradient { y, dy, dx } => (vec![y, dy], vec![dx]),
             Self::LayerNormGradient {
                 x,
                 statistics,

@@ -8,7 +8,7 @@ use super::fuse::Fusion;
 use super::place::Places;
 use super::{
     Call, Fused, Heads, LayerCall, Mask, NormCall, Passes, Plan, Product, Region, RunningStep,
-    Sink, Source,
+    Scores, Sink, Source,
 };
 use crate::graph::{Graph, NodeId, NormParameters, Op, Shape};
 use crate::params::{BufferId, LINE, ParamId, Parameter};
@@ -63,6 +63,13 @@ pub(crate) fn lower(graph: &Graph, batch: usize, passes: Passes) -> Plan {
         backward,
         outputs: lowering.value(graph.outputs()),
         output_gradient,
+        scores: graph.scores().map(|scores| Scores {
+            values: lowering.value(scores),
+            gradient: match passes {
+                Passes::Forward => None,
+                Passes::Both => graph.score_gradient().map(|id| lowering.value(id)),
+            },
+        }),
         arena_len: lowering.places.arena_len,
         running,
         unfused: unfused(graph),
@@ -214,6 +221,8 @@ impl Lowering<'_> {
             | Op::LayerNormGradient { .. }
             | Op::BatchNorm { .. }
             | Op::BatchNormGradient { .. }
+            | Op::Softmax { .. }
+            | Op::SoftmaxGradient { .. }
             | Op::Attention { .. }
             | Op::AttentionGradient { .. }
             | Op::Embedding { .. }
@@ -321,6 +330,12 @@ impl Lowering<'_> {
                 statistics: value(statistics),
                 dy: value(dy),
                 dx: wanted,
+            },
+            Op::Softmax { x } => LayerCall::Softmax { x: value(x), y },
+            Op::SoftmaxGradient { dy, y: output } => LayerCall::SoftmaxGradient {
+                y: value(output),
+                dy: value(dy),
+                dx: y,
             },
             Op::Attention {
                 qkv,

@@ -189,8 +189,18 @@ impl<'g> Places<'g> {
         for read in reads {
             touch(read.of, read.turn);
         }
-        // Whoever runs the plan reads the outputs when the forward pass is over.
-        touch(self.graph.outputs(), 2 * self.graph.forward_len());
+        // Whoever runs the plan reads the outputs when the forward pass is over, and the loss reads the
+        // scores, whose gradient it may write then.
+        let end = 2 * self.graph.forward_len();
+        touch(self.graph.outputs(), end);
+        if let Some(scores) = self.graph.scores() {
+            touch(scores, end);
+        }
+        if let Some(gradient) = self.graph.score_gradient()
+            && nodes.len() > self.graph.forward_len()
+        {
+            touch(gradient, end);
+        }
 
         let mut placed: Vec<(NodeId, Lifetime)> = nodes
             .iter()

@@ -163,6 +163,14 @@ impl Memory<'_> {
                     kernels.batch_norm_backward(gamma, x, saved, dy, gradients, team)
                 }
             }
+            LayerCall::Softmax { x, y } => {
+                let (arena, y) = carve(self.arena, y)?;
+                kernels.softmax(arena.read(x)?, y)
+            }
+            LayerCall::SoftmaxGradient { y, dy, dx } => {
+                let (arena, dx) = carve(self.arena, dx)?;
+                kernels.softmax_backward(arena.read(y)?, arena.read(dy)?, dx)
+            }
             LayerCall::Attention { qkv, over, lse, y } => {
                 let (arena, [y, mut lse]) = carve_two(self.arena, [y, lse])?;
                 let attention = attention(arena.read(qkv)?, over);

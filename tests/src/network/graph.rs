@@ -5,7 +5,7 @@
 //! value and each gradient carries a bound of what an f32 computation may be off, as in `bounds`.
 
 use super::bounds::{Uncertain, activated, exact, product_error, sum, through_activation};
-use super::{Loss, Network};
+use super::{Loss, Network, softmax};
 use crate::activation::Activation;
 use crate::dropout;
 use crate::finite_diff;
@@ -21,6 +21,8 @@ pub enum Block {
     Dense(usize),
     /// `act(x)`
     Act(Activation),
+    /// `softmax(x)`, row by row
+    Softmax,
     /// `block(x) + x`, or `block(x) + x P^T`
     Residual(Vec<Block>, bool),
     /// `[x, block(x)]`
@@ -43,6 +45,7 @@ enum From {
         bias: Option<usize>,
     },
     Act(usize, Activation),
+    Softmax(usize),
     Sum(usize, usize),
     Concat(usize, usize),
     Mask(usize, Matrix),
@@ -137,6 +140,10 @@ impl Tape<'_> {
                 Block::Act(activation) => {
                     let value = activated(*activation, &self.values[x]);
                     self.push(From::Act(x, *activation), value)
+                }
+                Block::Softmax => {
+                    let value = softmax::forward(&self.values[x]);
+                    self.push(From::Softmax(x), value)
                 }
                 Block::Residual(inner, projection) => {
                     let y = self.list(inner, x);
@@ -261,7 +268,7 @@ fn shapes(
                 width = rows * width / new;
                 rows = *new;
             }
-            Block::Act(_) | Block::Dropout(_) => {}
+            Block::Act(_) | Block::Softmax | Block::Dropout(_) => {}
         }
     }
     (rows, width)
@@ -381,6 +388,10 @@ impl GraphNet {
                     }
                     let (sums, outputs) = (&tape.values[*x], &tape.values[at]);
                     let part = through_activation(*activation, &dy, sums, outputs);
+                    add(&mut adjoints[*x], part);
+                }
+                From::Softmax(x) => {
+                    let part = softmax::backward(&tape.values[at], &dy);
                     add(&mut adjoints[*x], part);
                 }
                 From::Sum(a, b) => {

@@ -7,6 +7,7 @@
 
 mod bounds;
 pub mod graph;
+mod softmax;
 
 pub use bounds::Bounds;
 

@@ -123,6 +123,7 @@ const MLP: &[(&str, u8)] = &[
     ("layers/dropout", 2),
     ("layers/linear", 2),
     ("layers/rows", 2),
+    ("layers/softmax", 2),
     ("layers/sum", 2),
     ("layers/transformer", 2),
     ("loss", 2),

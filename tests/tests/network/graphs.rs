@@ -18,7 +18,7 @@ use crate::nets::{compare, isas};
 const GRAPHS: u64 = 48;
 
 /// Nearer to its kink an activation may not be, so that differences do not step across it.
-const KINK: f64 = 1e-4;
+pub(crate) const KINK: f64 = 1e-4;
 
 const INPUTS: usize = 6;
 const OUTPUTS: usize = 3;
@@ -119,7 +119,7 @@ impl Case {
 }
 
 /// Adds blocks to a description.
-fn add<S>(builder: Builder<S>, blocks: &[Block]) -> Builder<S> {
+pub(crate) fn add<S>(builder: Builder<S>, blocks: &[Block]) -> Builder<S> {
     let inside = |inner: &[Block]| {
         let inner = inner.to_vec();
         move |block: BlockBuilder| add(block, &inner)
@@ -127,6 +127,7 @@ fn add<S>(builder: Builder<S>, blocks: &[Block]) -> Builder<S> {
     blocks.iter().fold(builder, |net, block| match block {
         Block::Dense(width) => net.dense(*width),
         Block::Act(activation) => net.activation(to_kernel(*activation)),
+        Block::Softmax => net.softmax(),
         Block::Residual(inner, false) => net.residual(inside(inner)),
         Block::Residual(inner, true) => net.residual_projected(inside(inner)),
         Block::Concat(inner) => net.concat(inside(inner)),
@@ -137,14 +138,14 @@ fn add<S>(builder: Builder<S>, blocks: &[Block]) -> Builder<S> {
     })
 }
 
-fn flat(matrices: &[Matrix]) -> Vec<f64> {
+pub(crate) fn flat(matrices: &[Matrix]) -> Vec<f64> {
     matrices
         .iter()
         .flat_map(|m| m.data.iter().copied())
         .collect()
 }
 
-fn norm(x: &[f64]) -> f64 {
+pub(crate) fn norm(x: &[f64]) -> f64 {
     x.iter().map(|x| x * x).sum::<f64>().sqrt()
 }
 

@@ -7,4 +7,5 @@ mod graphs;
 mod layers;
 mod nets;
 mod objective;
+mod outputs;
 mod training;

@@ -1,0 +1,44 @@
+//! Softmax, row by row: `y_j = e^(x_j) / sum_k e^(x_k)`.
+//!
+//! Backwards the whole Jacobian takes part, `dx_j = y_j (dy_j - sum_k dy_k y_k)`. At the end of a network
+//! that is trained on cross-entropy the loss goes around it, see [`scores`].
+
+use kernels::Activation;
+
+use crate::graph::{Graph, NodeId, Op};
+use crate::loss::Loss;
+
+/// `y = softmax(x)`
+pub(crate) fn forward(graph: &mut Graph, x: NodeId) -> NodeId {
+    let x = graph.readable(x);
+    let width = graph.node(x).shape.width;
+    graph.forward(x, Op::Softmax { x }, width, backward)
+}
+
+/// `dx = y (dy - sum_k dy_k y_k)`
+fn backward(graph: &mut Graph, y: NodeId, dy: NodeId) {
+    let Op::Softmax { x } = graph.node(y).op else {
+        return;
+    };
+    let dx = graph.gradient(Op::SoftmaxGradient { dy, y }, x);
+    graph.flow(x, dx);
+}
+
+/// What the activation at the end of a network reads, if the loss knows the two together: softmax
+/// before cross-entropy, the sigmoid before binary cross-entropy.
+///
+/// From there `dL/dx = (p - t) / B` and `L = -1/B sum t log p` need no quotient `t / p` and no logarithm
+/// of a probability that has become 0.
+pub(crate) fn scores(graph: &Graph, loss: Loss) -> Option<NodeId> {
+    match (graph.node(graph.outputs()).op, loss) {
+        (Op::Softmax { x }, Loss::SoftmaxCrossEntropy) => Some(x),
+        (
+            Op::Activation {
+                x,
+                activation: Activation::Sigmoid,
+            },
+            Loss::BinaryCrossEntropy,
+        ) => Some(x),
+        _ => None,
+    }
+}
