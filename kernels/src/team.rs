@@ -50,6 +50,8 @@ pub struct Team {
     shared: Option<Arc<Shared>>,
     /// Guards against a second phase inside a phase, which a thread-local can still bring about.
     in_phase: Cell<bool>,
+    /// The most chunks of a phase since it was asked for.
+    most_chunks: Cell<usize>,
 }
 
 /// How many members a team has, and how long its helpers wait for work before they sleep.
@@ -117,6 +119,7 @@ impl Team {
             threads: 1,
             shared: None,
             in_phase: Cell::new(false),
+            most_chunks: Cell::new(0),
         }
     }
 
@@ -136,7 +139,14 @@ impl Team {
             threads,
             shared: Some(shared),
             in_phase: Cell::new(false),
+            most_chunks: Cell::new(0),
         }
+    }
+
+    /// How many members could take part in what was run since this was asked last: the most chunks of
+    /// a phase, and no more than there are members. 1 if no phase was run.
+    pub fn take_members(&self) -> usize {
+        self.most_chunks.take().clamp(1, self.threads)
     }
 
     /// Calls `work(chunk, slot)` once for each chunk below `chunks`, on whichever member claims it.
@@ -151,6 +161,7 @@ impl Team {
     /// With the panic of `work`, if it panics; of several, with the first. Chunks that nobody has
     /// claimed by then are not run. The team stays usable.
     pub fn run(&self, chunks: usize, work: &(dyn Fn(usize, usize) + Sync)) {
+        self.most_chunks.set(self.most_chunks.get().max(chunks));
         match &self.shared {
             Some(shared) if chunks > 1 && !self.in_phase.get() => {
                 self.in_phase.set(true);

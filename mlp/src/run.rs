@@ -16,6 +16,14 @@ use memory::{Memory, Scratch, carve, matrix};
 /// Plans of so many batch sizes are kept; a training needs two, that of its last batch included.
 const MAX_PLANS: usize = 8;
 
+/// A part of a step that ran.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Ran<'p> {
+    Call(&'p Call),
+    /// The update of so many parameters.
+    Update(usize),
+}
+
 /// The memory in which a network runs, and its plans for the batch sizes seen so far.
 ///
 /// A batch size that is new makes a plan, and may make the arena grow; after that it allocates
@@ -57,6 +65,32 @@ impl Engine {
             from_scores: false,
             current: None,
         }
+    }
+
+    /// By which kernel a product is computed, of the plan that ran last on `input`; `None` for what is none.
+    pub(crate) fn kernel_of(
+        &mut self,
+        network: &Network,
+        input: MatRef<'_>,
+        call: &Call,
+    ) -> Result<Option<String>, KernelError> {
+        let Call::Gemm { fused, .. } = call else {
+            return Ok(None);
+        };
+        let mut memory = Memory {
+            input,
+            parameters: &network.parameters,
+            seed: network.spec.seed,
+            step: self.step,
+            gradients: &mut self.gradients,
+            arena: &mut self.arena,
+        };
+        let (gemm, c) = memory.product(call)?;
+        let name = match fused {
+            Fused::Step => network.kernels.gemm_update_kernel(&gemm, &c),
+            _ => network.kernels.gemm_kernel(&gemm, &c),
+        };
+        name.map(Some)
     }
 
     /// The gradients of the parameters, in their order; `None` if no backward pass kept them.
@@ -102,6 +136,17 @@ impl Engine {
         input: MatRef<'_>,
         team: &Team,
     ) -> Result<MatRef<'_>, MlpError> {
+        self.forward_watched(network, input, team, &mut |_| ())
+    }
+
+    /// [`Engine::forward`], with `after` called after each call.
+    pub(crate) fn forward_watched(
+        &mut self,
+        network: &Network,
+        input: MatRef<'_>,
+        team: &Team,
+        after: &mut impl FnMut(Ran<'_>),
+    ) -> Result<MatRef<'_>, MlpError> {
         let number = self.plan_for(network, input.rows(), team.threads());
         self.current = None;
         let mut memory = Memory {
@@ -114,6 +159,7 @@ impl Engine {
         };
         for call in &self.plans[number].forward {
             memory.run(call, network.kernels, &mut self.scratch, team)?;
+            after(Ran::Call(call));
         }
         self.current = Some(number);
         Ok(matrix(&self.arena, &self.plans[number].outputs)?)
@@ -209,6 +255,18 @@ impl Engine {
         input: MatRef<'_>,
         team: &Team,
     ) -> Result<(), MlpError> {
+        self.backward_and_step_watched(network, state, input, team, &mut |_| ())
+    }
+
+    /// [`Engine::backward_and_step`], with `after` called after each call and each update.
+    pub(crate) fn backward_and_step_watched(
+        &mut self,
+        network: &mut Network,
+        state: &mut State,
+        input: MatRef<'_>,
+        team: &Team,
+        after: &mut impl FnMut(Ran<'_>),
+    ) -> Result<(), MlpError> {
         let number = self.take_current(input)?;
         self.keep_statistics(number, network)?;
         let kernels = network.kernels;
@@ -255,6 +313,7 @@ impl Engine {
                 };
                 memory.run(call, kernels, scratch, team)?;
             }
+            after(Ran::Call(call));
         }
         for range in &self.plans[number].unfused {
             let gradients = &self.gradients[range.clone()];
@@ -265,6 +324,7 @@ impl Engine {
                 range.clone(),
                 team,
             )?;
+            after(Ran::Update(range.len()));
         }
         Ok(())
     }

@@ -3,6 +3,7 @@
 mod blocks;
 mod decay;
 mod ensemble;
+mod explain;
 mod losses;
 mod rates;
 mod refusals;

@@ -45,6 +45,19 @@ pub(super) struct Direct<'a, T: 'static> {
     pub(super) out: Output<T>,
 }
 
+/// What computes a product that needs no plan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum DirectKernel {
+    /// One row times B.
+    Row,
+    /// A times one column.
+    Column,
+    /// Micro-tiles on the operands as they lie.
+    Tiles,
+    /// The same with B transposed first.
+    TilesOfTransposed,
+}
+
 impl<T: Element> Direct<'_, T> {
     /// Computes the product if it needs no plan, and says whether it did.
     ///
@@ -53,7 +66,7 @@ impl<T: Element> Direct<'_, T> {
     #[inline(always)]
     pub(super) unsafe fn compute(&self, finish: impl Finish<T>, team: &Team) -> bool {
         let out = &self.out;
-        if out.rows == 0 || out.cols == 0 || self.a.cols() == 0 || self.alpha == T::ZERO {
+        if self.is_empty() {
             return false;
         }
         // SAFETY: this function's contract.
@@ -77,14 +90,67 @@ impl<T: Element> Direct<'_, T> {
             // SAFETY: this function's contract.
             return self.out.cols == 1 && unsafe { self.by_rows(finish, team) };
         }
-        let transposed = Self {
+        // SAFETY: this function's contract.
+        unsafe { self.t().by_rows(finish, team) }
+    }
+
+    /// The transposed product.
+    fn t(&self) -> Self {
+        Self {
             a: self.b.t(),
             b: self.a.t(),
             out: self.out.t(),
             ..*self
-        };
-        // SAFETY: this function's contract.
-        unsafe { transposed.by_rows(finish, team) }
+        }
+    }
+
+    /// By which kernel the product is computed without a plan, if it is; `is_store` says that it has no
+    /// epilogue.
+    pub(super) fn kernel(&self, is_store: bool) -> Option<DirectKernel> {
+        if self.is_empty() {
+            None
+        } else if self.out.col_stride == 1 {
+            self.kernel_by_rows(is_store)
+        } else if self.out.row_stride == 1 && is_store {
+            self.t().kernel_by_rows(is_store)
+        } else {
+            self.kernel_by_rows(is_store).filter(|_| self.out.cols == 1)
+        }
+    }
+
+    /// Whether there is nothing to multiply.
+    #[inline(always)]
+    fn is_empty(&self) -> bool {
+        let out = &self.out;
+        out.rows == 0 || out.cols == 0 || self.a.cols() == 0 || self.alpha == T::ZERO
+    }
+
+    /// [`Self::kernel`] for a C with contiguous columns, and a product that is not empty.
+    #[inline(always)]
+    fn kernel_by_rows(&self, is_store: bool) -> Option<DirectKernel> {
+        let (a, b, out) = (self.a, self.b, &self.out);
+        let (m, n, k) = (out.rows, out.cols, a.cols());
+        if prefers_dots(self.kit.lanes, a, b, (m, n)) {
+            return None;
+        }
+        let b_unit = is_unit(b);
+        if m == 1 && b_unit {
+            return Some(DirectKernel::Row);
+        }
+        if n == 1 && a.row_stride() == 1 && out.row_stride == 1 {
+            return Some(DirectKernel::Column);
+        }
+        if (m | n | k) >> SIZE_BITS != 0 || m * n * k > MAX_WORK || k > UNCUT {
+            return None;
+        }
+        if !is_store && m * n > MAX_FINISH {
+            return None;
+        }
+        if b_unit {
+            return Some(DirectKernel::Tiles);
+        }
+        let fits = k * (n + self.kit.lanes) + self.kit.lanes <= MAX_TRANSPOSED;
+        fits.then_some(DirectKernel::TilesOfTransposed)
     }
 
     /// [`Self::compute`] for a C with contiguous columns, and a product that is not empty.
@@ -93,38 +159,27 @@ impl<T: Element> Direct<'_, T> {
     /// As [`Self::compute`].
     #[inline(always)]
     unsafe fn by_rows(&self, finish: impl Finish<T>, team: &Team) -> bool {
-        let (a, b, out) = (self.a, self.b, &self.out);
-        let (m, n, k) = (out.rows, out.cols, a.cols());
-        if prefers_dots(self.kit.lanes, a, b, (m, n)) {
+        let (b, out) = (self.b, &self.out);
+        let Some(kernel) = self.kernel_by_rows(finish.is_store()) else {
             return false;
-        }
-        let b_unit = is_unit(b);
+        };
         // SAFETY: the views were checked when made, the shapes by the caller; the rest is this
         // function's contract.
         unsafe {
-            if m == 1 && b_unit {
-                self.row(finish, team);
-                return true;
-            }
-            if n == 1 && a.row_stride() == 1 && out.row_stride == 1 {
-                self.column(finish, team);
-                return true;
-            }
-            if (m | n | k) >> SIZE_BITS != 0 || m * n * k > MAX_WORK || k > UNCUT {
-                return false;
-            }
-            if !finish.is_store() && m * n > MAX_FINISH {
-                return false;
-            }
-            if b_unit {
-                self.tiles(b.as_ptr(), b.row_stride());
-            } else if k * (n + self.kit.lanes) + self.kit.lanes <= MAX_TRANSPOSED {
-                self.tiles_of_transposed();
-            } else {
-                return false;
+            match kernel {
+                DirectKernel::Row => {
+                    self.row(finish, team);
+                    return true;
+                }
+                DirectKernel::Column => {
+                    self.column(finish, team);
+                    return true;
+                }
+                DirectKernel::Tiles => self.tiles(b.as_ptr(), b.row_stride()),
+                DirectKernel::TilesOfTransposed => self.tiles_of_transposed(),
             }
             if !finish.is_store() {
-                finish_part(finish, *out, 0..m, 0..n);
+                finish_part(finish, *out, 0..out.rows, 0..out.cols);
             }
         }
         true

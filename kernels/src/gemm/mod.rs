@@ -16,6 +16,7 @@
 
 mod batch;
 mod blocking;
+mod choice;
 mod chunks;
 mod direct;
 mod dot;

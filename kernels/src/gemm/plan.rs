@@ -249,6 +249,11 @@ impl<'a, T: Element, F: Finish<T>> Plan<'a, T, F> {
         }
     }
 
+    /// How it is computed.
+    pub(super) fn way(&self) -> Way<'a, T> {
+        self.way
+    }
+
     /// Number of parts.
     pub(super) fn parts(&self) -> usize {
         self.chunks.count()

@@ -130,86 +130,75 @@ impl Call {
     }
 }
 
-impl fmt::Display for Call {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let line = |f: &mut fmt::Formatter<'_>, name: &str, shape: String, place: String| {
-            write!(
-                f,
-                "{name:20} {shape:>20} {flop:>14} flop  {place}",
-                flop = self.flop()
-            )
+impl Call {
+    /// What it does.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::Gemm { product, .. } => match product {
+                Product::Forward => "forward nt",
+                Product::DataGradient => "data gradient nn",
+                Product::WeightGradient => "weight gradient tn",
+            },
+            Self::Copy { .. } => "copy",
+            Self::Dropout { .. } => "dropout",
+            Self::Sum { .. } => "sum",
+            Self::Activation { .. } => "activation",
+            Self::ActivationGradient { .. } => "activation gradient",
+            Self::ColumnSums { .. } => "column sums",
+            Self::Layer(call) => call.name(),
+        }
+    }
+
+    /// Rows and columns of what it is about: its result, or what the gradient of a parameter is summed
+    /// over; of a product also the length of its sums.
+    pub(crate) fn shape(&self) -> String {
+        let Region { rows, cols, .. } = match self {
+            Self::Gemm { c, k, .. } => {
+                let Region { rows, cols, .. } = c.region();
+                return format!("{rows} x {cols} x {k}");
+            }
+            Self::Copy { y, .. }
+            | Self::Dropout { y, .. }
+            | Self::Sum { y, .. }
+            | Self::Activation { y, .. } => *y,
+            Self::ActivationGradient { dx, .. } => *dx,
+            Self::ColumnSums { x, .. } => *x,
+            Self::Layer(call) => call.main(),
         };
+        format!("{rows} x {cols}")
+    }
+
+    /// Where the result goes, and what is done to it on the way.
+    fn place(&self) -> String {
+        let arena = |region: &Region| Sink::Arena(*region).to_string();
         match self {
             Self::Gemm {
-                product,
                 c,
                 accumulate,
-                k,
                 fused,
                 mask,
                 ..
             } => {
                 let drop = if mask.is_some() { ", dropout" } else { "" };
                 let plus = if *accumulate { " +=" } else { "" };
-                let name = match product {
-                    Product::Forward => "forward nt",
-                    Product::DataGradient => "data gradient nn",
-                    Product::WeightGradient => "weight gradient tn",
-                };
-                let Region { rows, cols, .. } = c.region();
-                line(
-                    f,
-                    name,
-                    format!("{rows} x {cols} x {k}"),
-                    format!("{c}{plus}{fused}{drop}"),
-                )
+                format!("{c}{plus}{fused}{drop}")
             }
-            Self::Copy { y, .. } => line(
-                f,
-                "copy",
-                format!("{} x {}", y.rows, y.cols),
-                Sink::Arena(*y).to_string(),
-            ),
-            Self::Dropout { y, mask, .. } => line(
-                f,
-                "dropout",
-                format!("{} x {}", y.rows, y.cols),
-                format!("{} {}", Sink::Arena(*y), mask.rate),
-            ),
-            Self::Sum { y, .. } => line(
-                f,
-                "sum",
-                format!("{} x {}", y.rows, y.cols),
-                Sink::Arena(*y).to_string(),
-            ),
-            Self::Activation { activation, y, .. } => line(
-                f,
-                "activation",
-                format!("{} x {}", y.rows, y.cols),
-                format!("{} {activation:?}", Sink::Arena(*y)),
-            ),
-            Self::ActivationGradient { activation, dx, .. } => line(
-                f,
-                "activation gradient",
-                format!("{} x {}", dx.rows, dx.cols),
-                format!("{} {activation:?}'", Sink::Arena(*dx)),
-            ),
-            Self::Layer(call) => {
-                let y = call.main();
-                line(
-                    f,
-                    call.name(),
-                    format!("{} x {}", y.rows, y.cols),
-                    Sink::Arena(y).to_string(),
-                )
+            Self::Copy { y, .. } | Self::Sum { y, .. } => arena(y),
+            Self::Dropout { y, mask, .. } => format!("{} {}", arena(y), mask.rate),
+            Self::Activation { activation, y, .. } => format!("{} {activation:?}", arena(y)),
+            Self::ActivationGradient { activation, dx, .. } => {
+                format!("{} {activation:?}'", arena(dx))
             }
-            Self::ColumnSums { x, sums } => line(
-                f,
-                "column sums",
-                format!("{} x {}", x.rows, x.cols),
-                Sink::Gradients(*sums).to_string(),
-            ),
+            Self::Layer(call) => arena(&call.main()),
+            Self::ColumnSums { sums, .. } => Sink::Gradients(*sums).to_string(),
         }
+    }
+}
+
+impl fmt::Display for Call {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (name, shape, flop, place) = (self.name(), self.shape(), self.flop(), self.place());
+        write!(f, "{name:20} {shape:>20} {flop:>14} flop  {place}")
     }
 }
 

@@ -27,7 +27,8 @@ impl Cost {
         self.bytes_read + self.bytes_written
     }
 
-    fn of(flop: u64, read: usize, written: usize) -> Self {
+    /// So many operations, and elements of f32 that are read and written.
+    pub(crate) fn of(flop: u64, read: usize, written: usize) -> Self {
         let bytes = |elements: usize| (elements * size_of::<f32>()) as u64;
         Self {
             flop,
@@ -57,7 +58,7 @@ impl Sum for Cost {
 
 impl Call {
     /// Operations and bytes.
-    pub(super) fn cost(&self) -> Cost {
+    pub(crate) fn cost(&self) -> Cost {
         let (read, written) = match self {
             Self::Gemm {
                 c,

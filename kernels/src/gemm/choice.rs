@@ -1,0 +1,94 @@
+//! Which kernel computes a product, by name: for those who ask why it takes as long as it does.
+
+use super::direct::{Direct, DirectKernel};
+use super::driver::Gemm;
+use super::plan::Plan;
+use super::prepack::{Left, Right};
+use super::product::{Output, Way};
+use crate::dispatch::Kernels;
+use crate::epilogue::Epilogue;
+use crate::error::KernelError;
+use crate::view::MatMut;
+
+impl Kernels {
+    /// The kernel by which [`Kernels::gemm`] computes a product into `c`:
+    /// `{op}_{isa}`, for micro-tiles `{op}_{isa}_{mr}x{nr}`, and what is done to the operands first.
+    ///
+    /// ```
+    /// use kernels::{Gemm, Kernels, MatMut, MatRef};
+    ///
+    /// let (a, b, mut c) = ([0.0; 200 * 300], [0.0; 300 * 100], [0.0; 200 * 100]);
+    /// let a = MatRef::from_row_major(&a, 200, 300)?;
+    /// let gemm = Gemm::new(a, MatRef::from_row_major(&b, 300, 100)?);
+    /// let c = MatMut::from_row_major(&mut c, 200, 100)?;
+    /// let kernels = Kernels::detect()?;
+    /// let name = kernels.gemm_kernel(&gemm, &c)?;
+    /// assert!(name.starts_with(&format!("sgemm_{}_", kernels.isa())), "{name}");
+    /// # Ok::<(), kernels::KernelError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Kernels::gemm`].
+    pub fn gemm_kernel(&self, gemm: &Gemm<'_>, c: &MatMut<'_>) -> Result<String, KernelError> {
+        self.check_product("gemm_kernel", gemm, (c.rows(), c.cols()))?;
+        let (isa, out) = (self.isa(), Output::of(c));
+        if let (Left::View(a), Right::View(b)) = (gemm.a, gemm.b) {
+            let direct = Direct {
+                kit: &self.gemm.f32,
+                alpha: gemm.alpha,
+                a,
+                b,
+                beta: gemm.beta,
+                out,
+            };
+            if let Some(kernel) = direct.kernel(gemm.is_plain()) {
+                return Ok(match kernel {
+                    DirectKernel::Row => format!("sgemv_{isa}, a row"),
+                    DirectKernel::Column => format!("sgemv_{isa}, a column"),
+                    DirectKernel::Tiles => format!("sgemm_{isa}_small"),
+                    DirectKernel::TilesOfTransposed => format!("sgemm_{isa}_small, B transposed"),
+                });
+            }
+        }
+        self.gemm_update_kernel(gemm, c)
+    }
+
+    /// The kernel by which [`Kernels::gemm_update`] computes a gradient into `grads`, as
+    /// [`Kernels::gemm_kernel`] names it.
+    ///
+    /// # Errors
+    /// As [`Kernels::gemm`].
+    pub fn gemm_update_kernel(
+        &self,
+        gemm: &Gemm<'_>,
+        grads: &MatMut<'_>,
+    ) -> Result<String, KernelError> {
+        let shape = (grads.rows(), grads.cols());
+        self.check_product("gemm_update_kernel", gemm, shape)?;
+        let isa = self.isa();
+        let (product, finish) = self.product(gemm);
+        let plan = Plan::new(product, Output::of(grads), finish, 1);
+        Ok(match plan.map(|plan| plan.way()) {
+            None => "nothing".to_owned(),
+            Some(Way::Dots(..) | Way::DotsOfAColumn(..)) => format!("sdot_{isa}"),
+            Some(Way::Tiles { blocking, .. }) => {
+                let lanes = self.gemm.f32.lanes;
+                let (mr, nr) = (blocking.rows.longest(), blocking.cols.longest() * lanes);
+                let packed = match (blocking.pack_a, blocking.pack_b) {
+                    (false, false) => "",
+                    (true, false) => ", A packed",
+                    (false, true) => ", B packed",
+                    (true, true) => ", A and B packed",
+                };
+                format!("sgemm_{isa}_{mr}x{nr}{packed}")
+            }
+        })
+    }
+}
+
+impl Gemm<'_> {
+    /// Whether the sums are stored as they are.
+    fn is_plain(&self) -> bool {
+        matches!(self.epilogue, Epilogue::Store) && self.dropout.is_none()
+    }
+}
