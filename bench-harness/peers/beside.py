@@ -20,7 +20,8 @@ are called from Python.
     --sample-ms N        how long a sample should last (10)
     --budget-s N         seconds after which a case takes no further turns (20)
     --build              builds the peers written in Rust and C first
-    --json               one JSON object per line instead of a table
+    --json               one JSON object per line instead of a table; `bench-harness run --save NAME
+                         --lines FILE` makes a record of such lines
 """
 
 import argparse
@@ -160,9 +161,10 @@ def build():
 
 
 def cases(ours, arguments):
-    """The cases that the arguments stand for, from the table of bench-harness itself."""
+    """The cases that the arguments stand for, from the table of bench-harness itself, with their
+    names there."""
     if "--suite" not in arguments:
-        return [arguments]
+        return [(None, arguments)]
     suite, rest, threads = arguments[0], [], "1"
     if "--threads" in arguments:
         threads = arguments[arguments.index("--threads") + 1]
@@ -176,8 +178,9 @@ def cases(ours, arguments):
         record = json.loads(line)
         named = [word for key in keys for word in (f"--{key}", str(record[key]))]
         case = [suite, *named, *rest, "--threads", threads]
-        if record.get("impl") == "ours" and case not in found:
-            found.append(case)
+        named_case = record.get("network"), case
+        if record.get("impl") == "ours" and named_case not in found:
+            found.append(named_case)
     return found
 
 
@@ -205,11 +208,22 @@ def time_case(case, programs, options):
     return series
 
 
-def report(case, names, series, options):
+def settings(network, case):
+    """The arguments of a case as fields of an object, with the names that bench-harness gives them."""
+    fields = {"schema_version": 1, "suite": "peers", "of": case[0]}
+    if network:
+        fields["network"] = network
+    for key, value in zip(case[1::2], case[2::2]):
+        fields[key[2:]] = int(value) if value.isdigit() else value
+    return fields
+
+
+def report(network, case, names, series, options):
+    fields = settings(network, case)
     for name, ns in zip(names, series):
         ratio, low, high = interval([theirs / own for theirs, own in zip(ns, series[0])])
         line = {
-            "case": " ".join(case),
+            **fields,
             "impl": name,
             "median_ns": round(statistics.median(ns), 1),
             "min_ns": round(min(ns), 1),
@@ -262,9 +276,9 @@ def main():
             print(f"left out: {peer.name}, which is not there", file=sys.stderr)
 
     ratios = {}
-    for case in cases(ours, arguments):
+    for network, case in cases(ours, arguments):
         if not options.json:
-            print(" ".join(case), flush=True)
+            print(f"{network} {' '.join(case)}" if network else " ".join(case), flush=True)
         programs, names = [Program([ours, "sample", *case], threads)], ["ours"]
         try:
             for peer in peers:
@@ -277,15 +291,13 @@ def main():
         finally:
             for program in programs:
                 program.close()
-        for name, ratio in report(case, names, series, options):
+        for name, ratio in report(network, case, names, series, options):
             ratios.setdefault(name, []).append(ratio)
     for name, found in ratios.items():
         if name == "ours" or len(found) < 2:
             continue
         mean, least = statistics.geometric_mean(found), min(found)
-        if options.json:
-            print(json.dumps({"impl": name, "cases": len(found), "mean": mean, "least": least}))
-        else:
+        if not options.json:
             print(f"{name}: {mean:.3f} of ours in the geometric mean of {len(found)}, least {least:.3f}")
 
 

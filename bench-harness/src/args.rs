@@ -48,7 +48,7 @@ pub(crate) enum Suite {
     /// How long a step takes at worst, and how much memory a training takes.
     Latency(LatencyArgs),
     /// Whether more threads are ever slower, over widths and batches.
-    Threads(CommonArgs),
+    Threads(ThreadsArgs),
     /// Whether cost grows as documented: exponents of time and memory over width, depth and batch.
     Complexity(ComplexityArgs),
     /// Whether one build of this program is slower than another, both run in turn; or what two saved
@@ -154,6 +154,16 @@ pub(crate) struct InferArgs {
 /// Suites that choose their cases themselves.
 #[derive(Args, Debug)]
 pub(crate) struct CommonArgs {
+    #[command(flatten)]
+    pub(crate) common: Common,
+}
+
+/// Whether more threads are ever slower.
+#[derive(Args, Debug)]
+pub(crate) struct ThreadsArgs {
+    /// Leaves out what takes more multiply-adds than this: a product, or a forward pass.
+    #[arg(long, value_name = "MULTIPLY_ADDS", default_value_t = usize::MAX, hide_default_value = true)]
+    pub(crate) up_to: usize,
     #[command(flatten)]
     pub(crate) common: Common,
 }

@@ -7,6 +7,7 @@
 //! | `cost` | floating-point operations, bytes |
 //! | `machine` | the peaks to compare with |
 //! | `network` | a network to be timed, its batch, its check |
+//! | `floats` | aligned memory for them |
 //! | `operands` | what a product is made of, and its check |
 //! | `timing` | several implementations in turn |
 //! | `versus` | two ways to do the same thing |
@@ -16,12 +17,14 @@
 //! | `compare` | two builds of this program, run in turn |
 //! | `page` | all of it at a glance |
 //! | `records` | what was measured, kept |
+//! | `tables` | what was kept, for people |
 //! | `progress` | how far a long measurement is, and Ctrl-C |
 #![forbid(unsafe_code)]
 
 mod args;
 mod compare;
 mod cost;
+mod floats;
 mod machine;
 mod network;
 mod operands;
@@ -32,6 +35,7 @@ mod records;
 mod report;
 mod stats;
 mod suites;
+mod tables;
 mod timing;
 mod versus;
 
@@ -82,7 +86,7 @@ fn run() -> anyhow::Result<ExitCode> {
         Suite::Compare(args) => return compare::run(&args),
         Suite::Report(args) => page::run(&args)?,
         Suite::Run(args) => records::run::run(&args)?,
-        Suite::Tables(args) => records::tables::run(&args)?,
+        Suite::Tables(args) => tables::run(&args)?,
         Suite::Sample(args) => compare::sampler::run(&args)?,
     }
     Ok(ExitCode::SUCCESS)

@@ -7,7 +7,7 @@ use stats_alloc::{INSTRUMENTED_SYSTEM, Region};
 
 use crate::args::{ActivationName, NetworkArgs, OptimizerName};
 use crate::cost;
-use crate::operands::uniform;
+use crate::floats::{Floats, uniform};
 
 /// So slow that thousands of steps on one batch keep all numbers in their usual range.
 const LEARNING_RATE: f32 = 1e-4;
@@ -33,9 +33,9 @@ const COUNTS: usize = 3;
 /// Samples and what they should become.
 pub(crate) struct Batch {
     rows: usize,
-    x: Vec<f32>,
+    x: Floats,
     labels: Vec<u32>,
-    values: Vec<f32>,
+    values: Floats,
     loss: Loss,
 }
 

@@ -1,6 +1,7 @@
 //! The operands of a product to be timed, and the check of its result.
 
 use crate::args::{ActivationName, Op};
+use crate::floats::{Floats, uniform};
 
 /// Elements of C that are held against f64: all of a small C, an even spread over a large one.
 const CHECKED: usize = 4096;
@@ -15,8 +16,8 @@ pub(crate) struct Operands {
     pub(crate) n: usize,
     k: usize,
     op: Op,
-    pub(crate) a: Vec<f32>,
-    pub(crate) b: Vec<f32>,
+    pub(crate) a: Floats,
+    pub(crate) b: Floats,
 }
 
 impl Operands {
@@ -116,20 +117,6 @@ impl Operands {
     }
 }
 
-/// `len` numbers in [-1, 1) from a linear congruential generator (Knuth's MMIX constants).
-pub(crate) fn uniform(len: usize, seed: u64) -> Vec<f32> {
-    let mut state = seed;
-    (0..len)
-        .map(|_| {
-            state = state
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1_442_695_040_888_963_407);
-            // The upper bits are the random ones; f32 holds 24 of them exactly.
-            (state >> 40) as f32 / (1_u64 << 23) as f32 - 1.0
-        })
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -155,14 +142,5 @@ mod tests {
             );
             c[17] = right;
         }
-    }
-
-    #[test]
-    fn numbers_fill_the_range_evenly() {
-        let x = uniform(10_000, 1);
-        assert!(x.iter().all(|x| (-1.0..1.0).contains(x)));
-        let mean = x.iter().map(|&x| f64::from(x)).sum::<f64>() / 1e4;
-        // Standard deviation of the mean: 1 / sqrt(3 * 10^4).
-        assert!(mean.abs() < 4.0 * 0.005_8, "{mean}");
     }
 }

@@ -220,3 +220,24 @@ impl<T> Versioned<T> {
         }
     }
 }
+
+/// Nanoseconds with a unit that leaves few digits.
+pub(crate) fn duration(ns: f64) -> String {
+    match ns {
+        ns if ns < 1e4 => format!("{:.2} us", ns / 1e3),
+        ns if ns < 1e6 => format!("{:.0} us", ns / 1e3),
+        ns => format!("{:.2} ms", ns / 1e6),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_have_fitting_units() {
+        assert_eq!(duration(1234.0), "1.23 us");
+        assert_eq!(duration(123_456.0), "123 us");
+        assert_eq!(duration(12_345_678.0), "12.35 ms");
+    }
+}

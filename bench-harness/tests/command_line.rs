@@ -135,7 +135,19 @@ fn growth_is_reported_for_each_pass() {
         "exponent", "low", "high", "sweep", "points", "threads", "isa",
     ];
     // One round: the exponents of times mean nothing, that of memory does.
-    let objects = check("complexity --rounds 1 --json", 15, &fields);
+    let mut objects = objects("complexity --rounds 1 --json");
+    // Which caches the operands fit in depends on the machine.
+    objects.retain(|object| {
+        !object["sweep"]
+            .as_str()
+            .is_some_and(|s| s.starts_with("in "))
+    });
+    assert_eq!(objects.len(), 15);
+    for object in &objects {
+        for field in fields {
+            assert!(object.contains_key(field), "no {field} in {object:?}");
+        }
+    }
     let of = |pass: &str, against: &str| {
         let found = objects.iter();
         found
@@ -322,22 +334,33 @@ fn vector_operations_are_reported() {
         "elements_per_ns",
         "gb_per_s",
     ];
-    let objects = check("vector --budget-ms 1 --json", 30, &fields);
-    let is_exact = |object: &&Map<String, Value>| {
+    let objects = check("vector --budget-ms 1 --json", 94, &fields);
+    for object in &objects {
         let ulp = object["max_ulp"].as_f64();
-        ulp.is_none_or(|ulp| ulp < 8.0)
-    };
-    assert_eq!(objects.iter().filter(is_exact).count(), 30);
+        assert!(ulp.is_none_or(|ulp| ulp < 8.0), "{object:?}");
+    }
     for op in [
         "relu",
         "tanh_backward",
+        "gelu",
+        "softplus_backward",
         "softmax",
         "softmax_cross_entropy",
+        "layer_norm",
+        "batch_norm_backward",
+        "attention",
+        "attention_backward",
         "sgd",
-        "adam",
+        "nesterov",
+        "adamw",
+        "rmsprop",
     ] {
-        let of_op = objects.iter().filter(|object| object["op"] == op);
-        assert_eq!(of_op.count(), 3, "{op}");
+        let of_op: Vec<_> = objects.iter().filter(|o| o["op"] == op).collect();
+        assert_eq!(of_op.len(), 3, "{op}");
+        for object in of_op {
+            let has_products = object.contains_key("gflop_per_s");
+            assert_eq!(has_products, op.starts_with("attention"), "{op}");
+        }
     }
 }
 
@@ -352,8 +375,9 @@ fn ways_of_doing_the_same_are_compared() {
     ];
     // Three activations of each shape, and eight epilogues.
     check("fused --budget-ms 1 --json", 15 + 8, &fields);
-    // Networks, and products in three orientations.
-    let objects = check("threads --threads 2 --budget-ms 1 --json", 30 + 84, &fields);
+    // Small networks, and small products in three orientations.
+    let line = "threads --threads 2 --up-to 262144 --budget-ms 1 --json";
+    let objects = check(line, 11 + 15, &fields);
     assert!(objects.iter().all(|object| object["threads"] == 2));
 }
 

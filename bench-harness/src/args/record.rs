@@ -16,6 +16,10 @@ pub(crate) struct RunArgs {
     /// Milliseconds that each case is timed for, twice.
     #[arg(long, default_value_t = 400)]
     pub(crate) budget_ms: u64,
+    /// Measures nothing and keeps the lines of this file, made on this machine by another program:
+    /// `peers/beside.py --json`.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["budget_ms", "case"])]
+    pub(crate) lines: Option<PathBuf>,
     /// What is timed: the arguments of `gemm`, `train` or `infer`; a list of common cases if left out.
     #[arg(last = true)]
     pub(crate) case: Vec<String>,
@@ -48,7 +52,8 @@ pub(crate) struct TablesArgs {
     /// Where records are kept.
     #[arg(long, default_value = super::RECORDS)]
     pub(crate) records: PathBuf,
-    /// Puts the tables between the marks in this file instead of printing them.
+    /// Puts the tables between the marks `<!-- record NAME: begin -->` and `<!-- record NAME: end -->` in
+    /// this file instead of printing them.
     #[arg(long, value_name = "FILE")]
     pub(crate) write: Option<PathBuf>,
     /// Fails if the tables between the marks in this file are others.

@@ -8,6 +8,7 @@
 mod figures;
 mod html;
 mod line;
+mod markdown;
 mod plan;
 mod plot;
 mod tables;
@@ -25,6 +26,7 @@ use crate::records::{Machine, lines_of};
 use crate::report::print_line;
 use html::{Page, Plotted};
 use line::Line;
+pub(crate) use markdown::markdown;
 use plot::{png, standalone};
 
 /// The lines that a report is made from.

@@ -1,7 +1,7 @@
 //! Which lines of a record become which table.
 
 use super::line::Line;
-use crate::records::tables::duration;
+use crate::report::duration;
 
 /// A table: one row for each line, one cell for each column.
 #[derive(Clone, Debug)]
@@ -236,6 +236,7 @@ pub(crate) fn tables(lines: &[Line]) -> Vec<Table> {
                     Cell::fixed(line.number("elements_per_ns"), 2)
                 }),
                 BANDWIDTH,
+                RATE,
                 ("error in ulp", |line| {
                     Cell::fixed(line.number("max_ulp"), 2)
                 }),
@@ -310,7 +311,8 @@ pub(crate) fn tables(lines: &[Line]) -> Vec<Table> {
         of(
             "Growth of cost",
             "Exponents of time against operations, and of memory against the sum of widths; \
-             documented are exponents of 1.",
+             documented are exponents of 1. Over sizes on both sides of a full cache a pass that \
+             only moves memory has more: its laws within each level do not.",
             |line| line.is("suite", "complexity"),
             &[
                 ("pass", |line| Cell::text(line.text("pass"))),

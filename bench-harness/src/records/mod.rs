@@ -6,7 +6,6 @@
 
 pub(crate) mod compare;
 pub(crate) mod run;
-pub(crate) mod tables;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -166,7 +165,7 @@ fn path_of(name: &Path, directory: &Path) -> PathBuf {
 pub(crate) mod tests {
     use super::*;
 
-    const MACHINE: &str = r#"{"schema_version":1,"suite":"machine","cpu":"Fast","cores":2,"revision":"r","rustc":"c","unix_seconds":9}"#;
+    pub(crate) const MACHINE: &str = r#"{"schema_version":1,"suite":"machine","cpu":"Fast","cores":2,"revision":"r","rustc":"c","unix_seconds":9}"#;
 
     /// A record of one case with these fractions of the peak in its two passes.
     pub(crate) fn record(fractions: [f64; 2]) -> Saved {

@@ -4,6 +4,7 @@
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, ensure};
@@ -36,6 +37,13 @@ pub(crate) fn run(args: &RunArgs) -> anyhow::Result<()> {
     let mut file =
         File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
     writeln!(file, "{}", serde_json::to_string(&Machine::here())?)?;
+    if let Some(lines) = &args.lines {
+        for object in objects_of(lines)? {
+            writeln!(file, "{}", serde_json::to_string(&object)?)?;
+        }
+        print_line(&path.display().to_string())?;
+        return Ok(());
+    }
     let progress = Progress::of("run", u64::from(PASSES) * cases.len() as u64);
     for pass in 1..=PASSES {
         for case in &cases {
@@ -54,6 +62,17 @@ pub(crate) fn run(args: &RunArgs) -> anyhow::Result<()> {
     }
     print_line(&path.display().to_string())?;
     Ok(())
+}
+
+/// The objects in a file, one a line.
+fn objects_of(path: &Path) -> anyhow::Result<Vec<Map<String, Value>>> {
+    let text =
+        fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let objects = text.lines().enumerate().map(|(index, line)| {
+        serde_json::from_str(line)
+            .with_context(|| format!("{}: line {}", path.display(), index + 1))
+    });
+    objects.collect()
 }
 
 /// Runs one case in a process of its own and hands over each object it prints. Ctrl-C is an early end

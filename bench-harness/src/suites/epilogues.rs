@@ -14,7 +14,8 @@ use serde::Serialize;
 
 use super::gemm::view;
 use crate::args::{CommonArgs, Op};
-use crate::operands::{Operands, uniform};
+use crate::floats::{Floats, filled, uniform};
+use crate::operands::Operands;
 use crate::progress::each;
 use crate::timing::Call;
 use crate::versus::Versus;
@@ -107,14 +108,14 @@ struct Layer {
     kernels: &'static Kernels,
     post: Post,
     operands: Operands,
-    bias: Vec<f32>,
+    bias: Floats,
     /// A saved output of the shape of C.
-    y: Vec<f32>,
+    y: Floats,
     /// NaN, so that an element that is not written is noticed.
-    c: Vec<f32>,
-    sums: Vec<f32>,
-    params: Vec<f32>,
-    moments: [Vec<f32>; 2],
+    c: Floats,
+    sums: Floats,
+    params: Floats,
+    moments: [Floats; 2],
     workspace: Workspace,
 }
 
@@ -127,10 +128,10 @@ impl Layer {
             operands: Operands::random(m, n, k, post.op()),
             bias: uniform(n, 3),
             y: uniform(m * n, 4),
-            c: vec![f32::NAN; m * n],
-            sums: vec![f32::NAN; n],
+            c: filled(m * n, f32::NAN),
+            sums: filled(n, f32::NAN),
             params: uniform(m * n, 5),
-            moments: [vec![0.0; m * n], vec![0.0; m * n]],
+            moments: [filled(m * n, 0.0), filled(m * n, 0.0)],
             workspace: Workspace::new(),
         }
     }
@@ -210,7 +211,10 @@ impl Layer {
         let (plain, before) = (self.c.clone(), self.params.clone());
         self.finished()?;
         if self.post.op() == Op::Tn {
-            let moved = before.iter().zip(&self.params).filter(|(a, b)| a != b);
+            let moved = before
+                .iter()
+                .zip(self.params.iter())
+                .filter(|(a, b)| a != b);
             let moved = moved.count();
             ensure!(
                 2 * moved > m * n,
@@ -225,7 +229,7 @@ impl Layer {
                 .fold(1.0_f64, |max, &x| max.max(f64::from(x).abs()))
         };
         let bound = TOLERANCE * largest(&plain);
-        for (index, (&s, &got)) in plain.iter().zip(&self.c).enumerate() {
+        for (index, (&s, &got)) in plain.iter().zip(self.c.iter()).enumerate() {
             let (bias, y) = (self.bias[index % n], self.y[index]);
             let exact = self.post.exact(s.into(), bias.into(), y.into());
             let error = (f64::from(got) - exact).abs();

@@ -12,9 +12,9 @@ use mlp::{BatchBuffer, Batches, Data, Dataset, Trainer};
 use serde::Serialize;
 
 use crate::args::{EpochArgs, NetworkArgs, OptimizerName, networks_named};
+use crate::floats::uniform;
 use crate::machine;
 use crate::network::Batch;
-use crate::operands::uniform;
 use crate::progress::{each, is_interrupted};
 use crate::report::{Versioned, print_json, print_line};
 use crate::stats::bootstrap::Estimate;
@@ -154,7 +154,7 @@ fn samples(network: &NetworkArgs) -> anyhow::Result<Dataset> {
     let labels = (0..count).map(|row| u32::try_from(row % outputs));
     let labels = labels.collect::<Result<_, _>>()?;
     Ok(Dataset::classes(
-        uniform(count * inputs, 1),
+        uniform(count * inputs, 1).to_vec(),
         inputs,
         labels,
     )?)
@@ -239,7 +239,8 @@ mod tests {
 
     #[test]
     fn gathered_rows_are_those_of_the_samples() {
-        let data = Dataset::classes(uniform(35, 1), 5, vec![0, 1, 2, 0, 1, 2, 0]).expect("data");
+        let data =
+            Dataset::classes(uniform(35, 1).to_vec(), 5, vec![0, 1, 2, 0, 1, 2, 0]).expect("data");
         check_gather(data.data(), 3).expect("the same rows");
     }
 }

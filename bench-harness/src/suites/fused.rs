@@ -7,7 +7,8 @@ use serde::Serialize;
 
 use super::epilogues;
 use crate::args::{ActivationName, CommonArgs, Op};
-use crate::operands::{Operands, uniform};
+use crate::floats::{Floats, filled, uniform};
+use crate::operands::Operands;
 use crate::progress::each;
 use crate::timing::Call;
 use crate::versus::Versus;
@@ -45,7 +46,7 @@ struct Layer {
     case: Case,
     /// x as A, and w as B, stored outputs x inputs.
     operands: Operands,
-    bias: Vec<f32>,
+    bias: Floats,
 }
 
 impl Layer {
@@ -58,8 +59,8 @@ impl Layer {
     }
 
     /// Memory for the outputs; NaN, so that an element that is not written is noticed.
-    fn outputs(&self) -> Vec<f32> {
-        vec![f32::NAN; self.case.batch * self.case.outputs]
+    fn outputs(&self) -> Floats {
+        filled(self.case.batch * self.case.outputs, f32::NAN)
     }
 
     /// `y = epilogue(x w^T)`

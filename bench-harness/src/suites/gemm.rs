@@ -7,6 +7,7 @@ use kernels::{Gemm, KernelError, Kernels, MatMut, MatRef, PackedB, Team, Workspa
 use serde::Serialize;
 
 use crate::args::{GemmArgs, Op, ShapeTable};
+use crate::floats::{Floats, filled};
 use crate::operands::Operands;
 use crate::peers::{self, Multiply};
 use crate::progress::each;
@@ -135,7 +136,7 @@ pub(super) struct Ours<'a> {
     /// B, if it is packed before anything is timed.
     packed: Option<PackedB>,
     workspace: Workspace,
-    c: Vec<f32>,
+    c: Floats,
 }
 
 impl<'a> Ours<'a> {
@@ -153,7 +154,7 @@ impl<'a> Ours<'a> {
             packed: prepacked.then(|| kernels.pack_b(b, operands.m)),
             workspace: Workspace::new(),
             // NaN, so that an element that is not written is noticed.
-            c: vec![f32::NAN; operands.m * operands.n],
+            c: filled(operands.m * operands.n, f32::NAN),
         })
     }
 
@@ -201,7 +202,7 @@ impl Contestant for Ours<'_> {
 struct Peer<'a> {
     library: Box<dyn Multiply>,
     operands: &'a Operands,
-    c: Vec<f32>,
+    c: Floats,
 }
 
 impl Contestant for Peer<'_> {
@@ -346,7 +347,7 @@ fn checked_contestants<'a>(
         Vec::new()
     };
     for mut library in libraries {
-        let mut c = vec![f32::NAN; operands.m * operands.n];
+        let mut c = filled(operands.m * operands.n, f32::NAN);
         library.multiply(operands, &mut c);
         operands
             .check(&c)

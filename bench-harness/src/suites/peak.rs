@@ -12,6 +12,7 @@ use kernels::{Cache, CpuInfo, Isa, Team, TeamOptions, probe, with_team};
 use serde::Serialize;
 
 use crate::args::PeakArgs;
+use crate::floats::{Floats, filled};
 use crate::machine;
 use crate::progress::each;
 use crate::report::{Versioned, print_json, print_line};
@@ -252,8 +253,8 @@ fn multiply_add(isa: Isa, team: &Team) -> Option<MultiplyAdd> {
 
 /// What one member streams through: both halves are used by a copy, one by a read or a write.
 struct Buffers {
-    x: Vec<f32>,
-    y: Vec<f32>,
+    x: Floats,
+    y: Floats,
 }
 
 /// Read, write and copy of `bytes` by each member; a copy moves each of its bytes twice.
@@ -264,8 +265,8 @@ fn bandwidths(level: &'static str, bytes: usize, team: &Team) -> Vec<Bandwidth> 
         .map(|_| {
             // For a copy both together are to fit where one fits for a read.
             Mutex::new(Buffers {
-                x: vec![1.0; elements],
-                y: vec![2.0; elements / 2],
+                x: filled(elements, 1.0),
+                y: filled(elements / 2, 2.0),
             })
         })
         .collect();

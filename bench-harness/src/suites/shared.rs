@@ -5,7 +5,7 @@ use kernels::Kernels;
 use serde::Serialize;
 
 use super::gemm::{Case, Ours, SQUARES, TRAINING};
-use crate::args::{CommonArgs, Op};
+use crate::args::{Op, ThreadsArgs};
 use crate::progress::each;
 use crate::stats::verdict::Verdict;
 use crate::versus::Versus;
@@ -64,12 +64,13 @@ impl Count {
 
 /// Times every product on one thread and on `threads`.
 pub(super) fn run(
-    args: &CommonArgs,
+    args: &ThreadsArgs,
     kernels: &'static Kernels,
     threads: usize,
 ) -> anyhow::Result<Count> {
     let squares = SQUARES.map(|n| (n, n, n));
     let shapes = squares.into_iter().chain(TRAINING).chain(OTHERS);
+    let shapes = shapes.filter(|(m, n, k)| m * n * k <= args.up_to);
     let mut count = Count::default();
     let all = shapes.flat_map(|shape| [Op::Nn, Op::Nt, Op::Tn].map(|op| (shape, op)));
     for ((m, n, k), op) in each("threads", all.collect()) {
@@ -93,7 +94,7 @@ pub(super) fn run(
 }
 
 fn run_case(
-    args: &CommonArgs,
+    args: &ThreadsArgs,
     kernels: &'static Kernels,
     threads: usize,
     case: Case,

@@ -5,7 +5,7 @@ use anyhow::ensure;
 use kernels::{Team, with_team};
 use serde::Serialize;
 
-use crate::args::{ActivationName, CommonArgs, Layers, NetworkArgs, OptimizerName};
+use crate::args::{ActivationName, Layers, NetworkArgs, OptimizerName, ThreadsArgs};
 use crate::network::Batch;
 use crate::progress::each;
 use crate::report::print_line;
@@ -31,7 +31,7 @@ struct Case {
 }
 
 /// Runs the suite.
-pub(crate) fn run(args: &CommonArgs) -> anyhow::Result<()> {
+pub(crate) fn run(args: &ThreadsArgs) -> anyhow::Result<()> {
     let threads = with_team(args.common.threads, Team::threads);
     ensure!(
         threads > 1,
@@ -39,7 +39,9 @@ pub(crate) fn run(args: &CommonArgs) -> anyhow::Result<()> {
     );
     let (mut slower, mut faster, mut all) = (0, 0, 0);
     let sizes = WIDTHS.map(|width| BATCHES.map(|batch| (width, batch)));
-    for (width, batch) in each("threads", sizes.concat()) {
+    let mut sizes = sizes.concat();
+    sizes.retain(|(width, batch)| DEPTH * width * width * batch <= args.up_to);
+    for (width, batch) in each("threads", sizes) {
         let network = NetworkArgs {
             name: None,
             layers: Layers(vec![width; DEPTH + 1]),
@@ -67,7 +69,7 @@ pub(crate) fn run(args: &CommonArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn run_case(args: &CommonArgs, network: NetworkArgs, threads: usize) -> anyhow::Result<Verdict> {
+fn run_case(args: &ThreadsArgs, network: NetworkArgs, threads: usize) -> anyhow::Result<Verdict> {
     let batch = Batch::random(&network)?;
     let build = || network.build(args.common.isa);
     let (mut alone, mut together, mut alone_again) = (build()?, build()?, build()?);

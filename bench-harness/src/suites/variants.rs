@@ -15,6 +15,7 @@ use serde::Serialize;
 
 use super::gemm::{Case, cases, view};
 use crate::args::GemmArgs;
+use crate::floats::{Floats, filled};
 use crate::machine;
 use crate::operands::Operands;
 use crate::progress::each;
@@ -33,7 +34,7 @@ struct Forced<'a> {
     /// None is what the driver chooses.
     variant: Option<Variant>,
     workspace: Workspace,
-    c: Vec<f32>,
+    c: Floats,
 }
 
 impl<'a> Forced<'a> {
@@ -51,7 +52,7 @@ impl<'a> Forced<'a> {
             variant,
             workspace: Workspace::new(),
             // NaN, so that an element that is not written is noticed.
-            c: vec![f32::NAN; operands.m * operands.n],
+            c: filled(operands.m * operands.n, f32::NAN),
         };
         with_team(threads, |team| forced.multiply(team))?;
         let checked = operands.check(&forced.c).map_err(anyhow::Error::msg);
@@ -159,7 +160,7 @@ fn run_case(args: &GemmArgs, kernels: &'static Kernels, case: Case) -> anyhow::R
     let operands = &case.operands()?;
     let threads = with_team(args.common.threads, Team::threads);
     let isa = kernels.isa();
-    let mut room = vec![0.0; operands.m * operands.n];
+    let mut room = filled(operands.m * operands.n, 0.0);
     let c = MatMut::from_row_major(&mut room, operands.m, operands.n)?;
     let variants = kernels.gemm_variants(&product(operands)?, &c);
     let ready = |variant| Forced::checked(kernels, operands, threads, variant);

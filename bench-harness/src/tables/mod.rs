@@ -1,30 +1,49 @@
-//! Tables for people, in Markdown, made from a record: README's figures come from here alone.
+//! Tables for people, in Markdown, made from a record: the figures of README and of the documentation
+//! come from here alone.
+
+mod peers;
 
 use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, ensure};
 
-use super::{Saved, Timed};
 use crate::args::TablesArgs;
+use crate::page;
+use crate::records::{Saved, Timed, lines_of};
+use crate::report::duration;
 use crate::stats::median;
 
-/// The marks between which a file holds the tables.
-const BEGIN: &str = "<!-- tables of bench-harness: begin -->\n";
-const END: &str = "<!-- tables of bench-harness: end -->\n";
+/// What only the lines of `run` have.
+const PASS: &str = "pass";
+
+/// The marks between which a file holds the tables of a record.
+fn marks(record: &str) -> [String; 2] {
+    ["begin", "end"].map(|which| format!("<!-- record {record}: {which} -->\n"))
+}
 
 /// Prints, writes or checks the tables.
 pub(crate) fn run(args: &TablesArgs) -> anyhow::Result<()> {
-    let record = Saved::read(args.record.as_ref(), &args.records)?;
-    let tables = tables(&args.record, &record);
+    let name = args.record.as_ref();
+    let (machine, lines) = lines_of(name, &args.records)?;
+    let tables = if let Some(record) = peers::Saved::read(name, &args.records)? {
+        peers::table(&args.record, &record)
+    } else if lines.iter().any(|line| line.contains_key(PASS)) {
+        tables(&args.record, &Saved::read(name, &args.records)?)
+    } else {
+        page::markdown(&args.record, &machine, lines)
+    };
+    let filled = |text: &str, path: &Path| {
+        let marks = marks(&args.record);
+        with_tables(text, &marks, &tables).with_context(|| path.display().to_string())
+    };
     if let Some(path) = &args.write {
-        let text =
-            with_tables(&read(path)?, &tables).with_context(|| path.display().to_string())?;
+        let text = filled(&read(path)?, path)?;
         fs::write(path, text)?;
     } else if let Some(path) = &args.check {
         let text = read(path)?;
         ensure!(
-            with_tables(&text, &tables).with_context(|| path.display().to_string())? == text,
+            filled(&text, path)? == text,
             "the tables in {0} are not those of the record; `bench-harness tables {1} --write {0}` \
              makes them so",
             path.display(),
@@ -40,15 +59,15 @@ fn read(path: &Path) -> anyhow::Result<String> {
     fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
 }
 
-/// The text with these tables between its marks.
-fn with_tables(text: &str, tables: &str) -> anyhow::Result<String> {
+/// The text with these tables between the marks.
+fn with_tables(text: &str, [begin, end]: &[String; 2], tables: &str) -> anyhow::Result<String> {
     let (before, rest) = text
-        .split_once(BEGIN)
-        .with_context(|| format!("expected a line {}", BEGIN.trim_end()))?;
+        .split_once(begin)
+        .with_context(|| format!("expected a line {}", begin.trim_end()))?;
     let (_, after) = rest
-        .split_once(END)
-        .with_context(|| format!("expected a line {}", END.trim_end()))?;
-    Ok(format!("{before}{BEGIN}{tables}{END}{after}"))
+        .split_once(end)
+        .with_context(|| format!("expected a line {}", end.trim_end()))?;
+    Ok(format!("{before}{begin}{tables}{end}{after}"))
 }
 
 /// The middle of what the passes say of a case.
@@ -105,15 +124,6 @@ fn tables(name: &str, record: &Saved) -> String {
     text
 }
 
-/// Nanoseconds with a unit that leaves few digits.
-pub(crate) fn duration(ns: f64) -> String {
-    match ns {
-        ns if ns < 1e4 => format!("{:.2} us", ns / 1e3),
-        ns if ns < 1e6 => format!("{:.0} us", ns / 1e3),
-        ns => format!("{:.2} ms", ns / 1e6),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -134,17 +144,13 @@ that of multiply-adds in registers, probed beside each sample.
 
     #[test]
     fn tables_go_between_the_marks_and_nowhere_else() {
-        let text = format!("before\n{BEGIN}old\n{END}after\n");
-        let filled = with_tables(&text, "new\n").expect("marks");
-        assert_eq!(filled, format!("before\n{BEGIN}new\n{END}after\n"));
-        assert!(with_tables("no marks", "new\n").is_err());
-        assert!(with_tables(BEGIN, "new\n").is_err());
-    }
-
-    #[test]
-    fn durations_have_fitting_units() {
-        assert_eq!(duration(1234.0), "1.23 us");
-        assert_eq!(duration(123_456.0), "123 us");
-        assert_eq!(duration(12_345_678.0), "12.35 ms");
+        let marks = marks("zen");
+        let [begin, end] = &marks;
+        let other = super::marks("other").concat();
+        let text = format!("before\n{other}{begin}old\n{end}after\n");
+        let filled = with_tables(&text, &marks, "new\n").expect("marks");
+        assert_eq!(filled, format!("before\n{other}{begin}new\n{end}after\n"));
+        assert!(with_tables("no marks", &marks, "new\n").is_err());
+        assert!(with_tables(begin, &marks, "new\n").is_err());
     }
 }

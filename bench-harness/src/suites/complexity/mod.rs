@@ -7,14 +7,19 @@
 //!    documented growth is `e = 1`; the interval says how well that is known ([`PowerLaw`]).
 //! 3. The memory of a network is asked of its plan and held against `batch sum d_l` in the same way.
 //!
-//! Nanoseconds per operation beside each point show where a cache is full: there the line bends.
+//! Nanoseconds per operation beside each point show where a cache is full: there the line bends. A pass
+//! that does little with each number it reads, as an update does, takes as long as its memory: over sizes
+//! on both sides of such a bend its exponent is above 1 although it does nothing more than once. So each
+//! pass has a law for the sizes within each level besides, and says by how much an operation gets dearer
+//! from one level to the next.
 
+mod laws;
 mod passes;
 mod sweep;
 
 use std::io;
 
-use kernels::{CpuInfo, Team, with_team};
+use kernels::{Team, with_team};
 use serde::Serialize;
 
 use crate::args::{ComplexityArgs, NetworkArgs};
@@ -24,34 +29,23 @@ use crate::progress::{Progress, is_interrupted};
 use crate::report::{Versioned, print_json, print_line};
 use crate::stats::median;
 use crate::stats::regression::PowerLaw;
+use laws::{ALL, Bend, Point, bends, is_within_a_level, laws};
 pub(crate) use passes::Pass;
 use passes::Subject;
 pub(crate) use sweep::Sweep;
-
-/// One network of a sweep, and what one pass of it took.
-#[derive(Clone, Debug, Serialize)]
-pub(crate) struct Point {
-    pub(crate) network: NetworkArgs,
-    /// What the fit is against: operations, or `batch sum d_l`.
-    pub(crate) size: f64,
-    /// Least bytes moved to and from memory, each operand once.
-    pub(crate) bytes: f64,
-    /// Nanoseconds; bytes of the arena for `memory`.
-    pub(crate) measured: f64,
-    pub(crate) measured_per_size: f64,
-    /// The smallest cache that the bytes fit in, or `memory`.
-    pub(crate) fits_in: &'static str,
-}
 
 /// How one pass grows over one sweep.
 #[derive(Debug, Serialize)]
 pub(crate) struct Growth {
     pub(crate) pass: &'static str,
     pub(crate) against: &'static str,
-    /// What varied; `all` for the three sweeps together.
+    /// What varied; `all` for the three sweeps together; `in l3` for those of their networks whose
+    /// operands fit there and in no smaller cache.
     pub(crate) sweep: &'static str,
     #[serde(flatten)]
     pub(crate) law: PowerLaw,
+    /// Where a cache is full, smallest first; of all sweeps together.
+    bends: Vec<Bend>,
     threads: usize,
     isa: &'static str,
     rounds: usize,
@@ -89,39 +83,56 @@ pub(crate) fn measure(args: &ComplexityArgs) -> anyhow::Result<Vec<Growth>> {
     let (timed, threads) = with_team(args.common.threads, |team| {
         Ok::<_, anyhow::Error>((time(args, networks, team)?, team.threads()))
     })?;
-    let label = |pass, against, sweep, law, points| Growth {
+    let label = |pass, against, sweep, law, points: Vec<Point>| Growth {
         pass,
         against,
         sweep,
         law,
+        bends: if sweep == ALL {
+            bends(&points)
+        } else {
+            Vec::new()
+        },
         threads,
         isa: isa.name(),
         rounds: timed.first().map_or(0, |timed| timed.ns[0].len()),
         points,
     };
     let mut growths = Vec::new();
-    for (index, pass) in Pass::ALL.into_iter().enumerate() {
+    for pass in Pass::ALL {
+        let points: Vec<_> = timed.iter().map(|timed| timed.point(pass)).collect();
+        let laws = laws(&points).into_iter();
         growths.extend(
-            laws(&timed, |timed| {
-                let cost = pass.cost(&timed.network);
-                let ns = median(&timed.ns[index]).unwrap_or(f64::NAN);
-                point(&timed.network, cost.flop, cost.bytes, ns)
-            })
-            .into_iter()
-            .map(|(sweep, law, points)| label(pass.name(), "flop", sweep, law, points)),
+            laws.map(|(sweep, law, points)| label(pass.name(), "flop", sweep, law, points)),
         );
     }
+    let points: Vec<_> = timed.iter().map(Timed::memory).collect();
+    let laws = laws(&points).into_iter();
     growths.extend(
-        laws(&timed, |timed| {
-            let NetworkArgs { layers, batch, .. } = &timed.network;
-            let values = (batch * layers.0.iter().sum::<usize>()) as f64;
-            let bytes = timed.arena_bytes as f64;
-            point(&timed.network, values, bytes, bytes)
-        })
-        .into_iter()
-        .map(|(sweep, law, points)| label("memory", "sum_d", sweep, law, points)),
+        laws.filter(|(sweep, ..)| !is_within_a_level(sweep))
+            .map(|(sweep, law, points)| label("memory", "sum_d", sweep, law, points)),
     );
     Ok(growths)
+}
+
+impl Timed {
+    /// One pass over its operations.
+    fn point(&self, pass: Pass) -> (Sweep, Point) {
+        let cost = pass.cost(&self.network);
+        let ns = median(&self.ns[pass as usize]).unwrap_or(f64::NAN);
+        (
+            self.sweep,
+            Point::new(&self.network, cost.flop, cost.bytes, ns),
+        )
+    }
+
+    /// The arena over the values of the layers.
+    fn memory(&self) -> (Sweep, Point) {
+        let NetworkArgs { layers, batch, .. } = &self.network;
+        let values = (batch * layers.0.iter().sum::<usize>()) as f64;
+        let bytes = self.arena_bytes as f64;
+        (self.sweep, Point::new(&self.network, values, bytes, bytes))
+    }
 }
 
 fn time(
@@ -173,55 +184,6 @@ fn time(
     Ok(timed)
 }
 
-fn point(network: &NetworkArgs, size: f64, bytes: f64, measured: f64) -> Point {
-    Point {
-        network: network.clone(),
-        size,
-        bytes,
-        measured,
-        measured_per_size: measured / size,
-        fits_in: level(bytes),
-    }
-}
-
-/// The smallest cache that so many bytes fit in.
-fn level(bytes: f64) -> &'static str {
-    let caches = CpuInfo::get().caches;
-    let l3 = caches.l3.map_or(0, |l3| l3.bytes);
-    [
-        ("l1d", caches.l1d.bytes),
-        ("l2", caches.l2.bytes),
-        ("l3", l3),
-    ]
-    .into_iter()
-    .find(|(_, size)| bytes <= *size as f64)
-    .map_or("memory", |(name, _)| name)
-}
-
-type Law = (&'static str, PowerLaw, Vec<Point>);
-
-/// The law of all sweeps together, and of each in which the size varies.
-fn laws(timed: &[Timed], point: impl Fn(&Timed) -> Point) -> Vec<Law> {
-    let of = |name, wanted: Option<Sweep>| {
-        let points: Vec<_> = timed
-            .iter()
-            .filter(|timed| wanted.is_none_or(|wanted| timed.sweep == wanted))
-            .map(&point)
-            .collect();
-        let pairs: Vec<_> = points.iter().map(|p| (p.size, p.measured)).collect();
-        PowerLaw::fit(&pairs).map(|law| (name, law, points))
-    };
-    [
-        of("all", None),
-        of("width", Some(Sweep::Width)),
-        of("depth", Some(Sweep::Depth)),
-        of("batch", Some(Sweep::Batch)),
-    ]
-    .into_iter()
-    .flatten()
-    .collect()
-}
-
 impl Growth {
     fn print(&self) -> io::Result<()> {
         let (unit, per, scale) = match self.against {
@@ -229,11 +191,29 @@ impl Growth {
             _ => ("KB", "bytes/value", 1.0),
         };
         print_line(&format!(
-            "{:<8} over {:<5}  grows as {}^{:.3}  ({:.3} to {:.3})",
-            self.pass, self.sweep, self.against, self.law.exponent, self.law.low, self.law.high
+            "{:<8} {:<11}  grows as {}^{:.3}  ({:.3} to {:.3})",
+            self.pass,
+            match self.sweep {
+                sweep if is_within_a_level(sweep) => sweep.to_owned(),
+                sweep => format!("over {sweep}"),
+            },
+            self.against,
+            self.law.exponent,
+            self.law.low,
+            self.law.high
         ))?;
+        for Bend {
+            from,
+            to,
+            cost_ratio,
+        } in &self.bends
+        {
+            print_line(&format!(
+                "    -- from {from} to {to} each takes {cost_ratio:.2} times as much --"
+            ))?;
+        }
         // The points of all sweeps together are those of the three, which follow.
-        if self.sweep == "all" {
+        if self.sweep == ALL || is_within_a_level(self.sweep) {
             return Ok(());
         }
         let mut fits_in = "";
@@ -243,13 +223,15 @@ impl Growth {
             }
             fits_in = point.fits_in;
             print_line(&format!(
-                "    {:<40} {:>9.3e} {} {:>9.3e} bytes {:>12.1} {unit} {:>8.1} {per}  {}",
+                "    {:<40} {:>9.3e} {} {:>9.3e} bytes {:>12.1} {unit} {:>8.1} {per} \
+                 {:>6.1} GB/s  {}",
                 point.network.title(),
                 point.size,
                 self.against,
                 point.bytes,
                 point.measured / 1e3,
                 point.measured_per_size * scale,
+                point.bytes / point.measured,
                 point.fits_in
             ))?;
         }
@@ -283,12 +265,11 @@ mod tests {
     #[test]
     fn times_in_proportion_to_the_operations_have_the_exponent_one() {
         let timed = made_up();
-        for (index, pass) in Pass::ALL.into_iter().enumerate() {
-            let laws = laws(&timed, |timed| {
-                let cost = pass.cost(&timed.network);
-                point(&timed.network, cost.flop, cost.bytes, timed.ns[index][0])
-            });
-            let names: Vec<_> = laws.iter().map(|(sweep, _, _)| *sweep).collect();
+        for pass in Pass::ALL {
+            let points: Vec<_> = timed.iter().map(|timed| timed.point(pass)).collect();
+            let laws = laws(&points);
+            let names = laws.iter().map(|(sweep, ..)| *sweep);
+            let names: Vec<_> = names.filter(|name| !is_within_a_level(name)).collect();
             // An update does not depend on the batch.
             let expected: &[_] = match pass {
                 Pass::Update => &["all", "width", "depth"],
@@ -306,16 +287,11 @@ mod tests {
 
     #[test]
     fn memory_grows_as_the_values_of_the_layers_do() {
-        for (sweep, law, points) in laws(&made_up(), |timed| {
-            let sum: usize = timed.network.layers.0.iter().sum();
-            let bytes = timed.arena_bytes as f64;
-            point(
-                &timed.network,
-                (timed.network.batch * sum) as f64,
-                bytes,
-                bytes,
-            )
-        }) {
+        let points: Vec<_> = made_up().iter().map(Timed::memory).collect();
+        for (sweep, law, points) in laws(&points) {
+            if is_within_a_level(sweep) {
+                continue;
+            }
             // Two gradients at a time live beside the values of all layers, whatever the depth.
             assert!((0.85..1.02).contains(&law.exponent), "{sweep} {law:?}");
             for point in points {

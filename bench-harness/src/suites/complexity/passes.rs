@@ -8,8 +8,8 @@ use serde::Serialize;
 
 use crate::args::{NetworkArgs, OptimizerName};
 use crate::cost::{self, Cost};
+use crate::floats::{Floats, uniform};
 use crate::network::Batch;
-use crate::operands::uniform;
 
 /// The gradient of the loss with respect to the outputs is this small, so that the weights keep their
 /// range however often they are updated.
@@ -53,7 +53,7 @@ impl Pass {
 pub(super) struct Subject<'n> {
     trainer: Trainer<'n>,
     batch: &'n Batch,
-    output_gradient: Vec<f32>,
+    output_gradient: Floats,
     rows: usize,
 }
 

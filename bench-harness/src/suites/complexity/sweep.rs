@@ -19,8 +19,8 @@ const BATCH: usize = 128;
 const DEPTH: usize = 3;
 
 /// From where a product is large enough that its cost per operation no longer depends on it.
-const WIDTHS: [usize; 7] = [256, 384, 512, 768, 1024, 1536, 2048];
-const DEPTHS: [usize; 7] = [1, 2, 3, 4, 6, 8, 12];
+const WIDTHS: [usize; 8] = [256, 384, 512, 768, 1024, 1280, 1536, 2048];
+const DEPTHS: [usize; 8] = [1, 2, 3, 4, 6, 8, 12, 16];
 const BATCHES: [usize; 7] = [32, 64, 96, 128, 256, 512, 1024];
 
 impl Sweep {
