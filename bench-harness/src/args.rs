@@ -8,7 +8,7 @@ use std::fmt;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use kernels::{Isa, KernelError, Kernels};
+use kernels::{Isa, KernelError, Kernels, Precision};
 use serde::Serialize;
 
 pub(crate) use compare::{CompareArgs, SampleArgs, SampledCase};
@@ -74,8 +74,8 @@ pub(crate) struct Common {
     /// Instruction set to use instead of the best: scalar, neon, avx2, avx512, amx.
     #[arg(long, value_parser = parse_isa)]
     pub(crate) isa: Option<Isa>,
-    /// How exact products have to be.
-    #[arg(long, value_enum, default_value_t = Precision::Highest)]
+    /// How exact products have to be: ieee, highest, high, medium.
+    #[arg(long, value_parser = parse_precision, default_value_t = Precision::Highest)]
     pub(crate) precision: Precision,
     /// One JSON object per line instead of a table.
     #[arg(long)]
@@ -246,27 +246,6 @@ pub(crate) enum ShapeTable {
     Squares,
 }
 
-/// How exact products have to be; names as in `float32_matmul_precision`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum Precision {
-    /// Multiply-adds in f32 only.
-    Ieee,
-    /// Never less exact than `ieee`.
-    Highest,
-    /// Operands as sums of two bf16 numbers.
-    High,
-    /// bf16 operands.
-    Medium,
-}
-
-impl Precision {
-    /// What runs when this is asked for: no kernel uses a matrix unit, so always the exact one.
-    pub(crate) fn in_use(self) -> Self {
-        Self::Ieee
-    }
-}
-
 impl fmt::Display for Op {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -275,6 +254,13 @@ impl fmt::Display for Op {
             Self::Tn => "tn",
         })
     }
+}
+
+fn parse_precision(word: &str) -> Result<Precision, String> {
+    word.parse().map_err(|_| {
+        let names = Precision::ALL.map(Precision::name);
+        format!("expected one of {}", names.join(", "))
+    })
 }
 
 fn parse_isa(word: &str) -> Result<Isa, String> {

@@ -2,10 +2,10 @@
 
 use std::io::{self, Write};
 
-use kernels::Isa;
+use kernels::{Isa, Precision};
 use serde::Serialize;
 
-use crate::args::{Common, Precision};
+use crate::args::Common;
 use crate::stats::bootstrap::Estimate;
 use crate::stats::{self, Summary};
 use crate::timing::Series;
@@ -96,12 +96,12 @@ impl PerSample {
 
 impl Setting {
     /// That of this project's implementation.
-    pub(crate) fn ours(isa: Isa, threads: usize, asked: &Common) -> Self {
+    pub(crate) fn ours(isa: Isa, threads: usize, precision: Precision, asked: &Common) -> Self {
         Self {
             r#impl: OURS.to_owned(),
             isa: isa.name(),
             threads,
-            precision: asked.precision.in_use(),
+            precision,
             precision_asked: asked.precision,
         }
     }

@@ -37,6 +37,7 @@ mod math;
 mod norm;
 mod ops;
 mod parts;
+mod precision;
 #[cfg(feature = "probe")]
 #[doc(hidden)]
 pub mod probe;
@@ -62,6 +63,7 @@ pub use isa::{Isa, ParseIsaError};
 pub use loss::Targets;
 pub use loss::pointwise::{PointwiseLoss, Weighting};
 pub use norm::{Norm, NormGradients, Running, Statistics, StatisticsMut};
+pub use precision::{ParsePrecisionError, Precision};
 pub use team::{Team, TeamOptions, with_team};
 pub use update_rule::{AdamRule, RmspropRule, SgdRule};
 pub use view::{MatMut, MatRef};

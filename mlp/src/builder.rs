@@ -1,6 +1,6 @@
 //! Collects the description of a network, layer by layer.
 
-use kernels::{Activation, Isa};
+use kernels::{Activation, Isa, Precision};
 
 use crate::init::Init;
 use crate::loss::Loss;
@@ -36,6 +36,7 @@ pub struct Settings {
     loss: Loss,
     init: Option<Init>,
     seed: u64,
+    precision: Option<Precision>,
     isa: Option<Isa>,
 }
 
@@ -366,6 +367,7 @@ impl Builder<Settings> {
                 loss: Loss::default(),
                 init: None,
                 seed: 0,
+                precision: None,
                 isa: None,
             },
         }
@@ -378,6 +380,7 @@ impl Builder<Settings> {
             loss,
             init,
             seed,
+            precision,
             isa,
         } = self.settings;
         let spec = Spec {
@@ -386,6 +389,7 @@ impl Builder<Settings> {
             loss,
             init,
             seed,
+            precision,
         };
         (spec, isa)
     }
@@ -411,6 +415,15 @@ impl Builder<Settings> {
     /// Seed of the weights, and of the order of the samples in training; 0 unless said otherwise.
     pub fn seed(mut self, seed: u64) -> Self {
         self.settings.seed = seed;
+        self
+    }
+
+    /// How exact the products of dense layers have to be, forward and backward; saved with the network.
+    ///
+    /// Without it, [`Precision::process_wide`]: `Highest`, with errors no larger than those of f32
+    /// multiply-adds, unless the program has set another.
+    pub fn precision(mut self, precision: Precision) -> Self {
+        self.settings.precision = Some(precision);
         self
     }
 

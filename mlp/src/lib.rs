@@ -52,7 +52,8 @@ mod trainer;
 mod tests;
 
 pub use kernels::{
-    Activation, DerivativeFrom, Isa, KernelError, MatMut, MatRef, Targets, Team, with_team,
+    Activation, DerivativeFrom, Isa, KernelError, MatMut, MatRef, Precision, Targets, Team,
+    with_team,
 };
 
 pub use builder::{BlockBuilder, Builder, MlpBuilder, Settings};

@@ -1,6 +1,6 @@
 //! [`Mlp`]: what users hold.
 
-use kernels::{Isa, MatMut, MatRef, Team, with_team};
+use kernels::{Isa, MatMut, MatRef, Precision, Team, with_team};
 
 use crate::builder::MlpBuilder;
 use crate::data::{Data, check_matrix};
@@ -265,6 +265,22 @@ impl Mlp {
     /// The instruction set that the network runs on.
     pub fn isa(&self) -> Isa {
         self.network.kernels.isa()
+    }
+
+    /// How exact the least exact product of a training step with batches of `batch` rows is, of those that
+    /// the precision asked for allows: what really runs.
+    ///
+    /// # Errors
+    /// [`MlpError::Setting`] if there are no rows, or too many to be counted.
+    pub fn effective_precision(&self, batch: usize) -> Result<Precision, MlpError> {
+        let (kernels, asked) = (self.network.kernels, self.network.precision());
+        let plan = self.plan(batch)?;
+        let effective = |shape| kernels.effective_precision(asked, shape);
+        Ok(plan
+            .products()
+            .map(effective)
+            .min()
+            .unwrap_or(Precision::Ieee))
     }
 
     /// The calls of a training step with batches of `batch` rows: what runs, in what shapes, in how

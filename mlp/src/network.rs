@@ -1,6 +1,6 @@
 //! A network ready to run: its graph, its parameters, and the kernels for this CPU.
 
-use kernels::{Isa, Kernels, MatRef};
+use kernels::{Isa, Kernels, MatRef, Precision};
 
 use crate::builder::MlpBuilder;
 use crate::error::MlpError;
@@ -68,6 +68,12 @@ impl Network {
             kernels,
             parameters,
         })
+    }
+
+    /// How exact products have to be.
+    pub(crate) fn precision(&self) -> Precision {
+        let of_process = Precision::process_wide;
+        self.spec.precision.unwrap_or_else(of_process)
     }
 
     /// Number of outputs.

@@ -111,6 +111,14 @@ impl Plan {
         calls.map(Call::cost).sum()
     }
 
+    /// The shapes `(m, n, k)` of the products of dense layers.
+    pub(crate) fn products(&self) -> impl Iterator<Item = (usize, usize, usize)> {
+        self.calls().filter_map(|call| match call {
+            Call::Gemm { c, k, .. } => Some((c.region().rows, c.region().cols, *k)),
+            _ => None,
+        })
+    }
+
     /// All calls, in order.
     pub(crate) fn calls(&self) -> impl Iterator<Item = &Call> {
         self.forward.iter().chain(&self.backward)

@@ -82,6 +82,7 @@ impl Engine {
             parameters: &network.parameters,
             seed: network.spec.seed,
             step: self.step,
+            precision: network.precision(),
             gradients: &mut self.gradients,
             arena: &mut self.arena,
         };
@@ -154,6 +155,7 @@ impl Engine {
             parameters: &network.parameters,
             seed: network.spec.seed,
             step: self.step,
+            precision: network.precision(),
             gradients: &mut self.gradients,
             arena: &mut self.arena,
         };
@@ -234,6 +236,7 @@ impl Engine {
             parameters: &network.parameters,
             seed: network.spec.seed,
             step: self.step,
+            precision: network.precision(),
             gradients: &mut self.gradients,
             arena: &mut self.arena,
         };
@@ -286,6 +289,7 @@ impl Engine {
                     parameters: &[],
                     seed: network.spec.seed,
                     step: self.step,
+                    precision: network.precision(),
                     gradients,
                     arena,
                 };
@@ -308,6 +312,7 @@ impl Engine {
                     parameters,
                     seed: network.spec.seed,
                     step: self.step,
+                    precision: network.precision(),
                     gradients,
                     arena,
                 };

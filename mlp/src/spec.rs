@@ -2,7 +2,7 @@
 
 use std::hint::black_box;
 
-use kernels::Activation;
+use kernels::{Activation, Precision};
 use serde::{Deserialize, Serialize};
 
 use crate::error::MlpError;
@@ -122,6 +122,9 @@ pub struct Spec {
     pub init: Option<Init>,
     /// Seed of the weights, and of the order of the samples in training.
     pub seed: u64,
+    /// How exact products have to be; `None` is [`Precision::process_wide`] at the time.
+    #[serde(default)]
+    pub precision: Option<Precision>,
 }
 
 impl Spec {

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use kernels::{Gemm, KernelError, Kernels, MatMut, MatRef, PackedB, Team, Workspace, with_team};
+use kernels::{
+    Gemm, KernelError, Kernels, MatMut, MatRef, PackedB, Precision, Team, Workspace, with_team,
+};
 use serde::Serialize;
 
 use crate::args::{GemmArgs, Op, ShapeTable};
@@ -221,6 +223,7 @@ impl Contestant for Peer<'_> {
 
 /// Runs the suite.
 pub(crate) fn run(args: &GemmArgs) -> anyhow::Result<()> {
+    args.common.precision.set_process_wide();
     let kernels = args.common.kernels()?;
     let mut standings = Standings::default();
     for case in each("gemm", cases(args)?) {
@@ -269,6 +272,7 @@ pub(crate) fn with_ours<R>(
     args: &GemmArgs,
     then: impl FnOnce(&mut dyn Contestant) -> anyhow::Result<R>,
 ) -> anyhow::Result<R> {
+    args.common.precision.set_process_wide();
     let kernels = args.common.kernels()?;
     let case = *cases(args)?.first().context("no shape was given")?;
     let operands = case.operands()?;
@@ -314,7 +318,11 @@ fn run_case(
             r#impl: name,
             isa: if is_ours { isa.name() } else { "auto" },
             threads: contestant.threads(),
-            precision: args.common.precision.in_use(),
+            precision: if is_ours {
+                kernels.effective_precision(args.common.precision, (m, n, k))
+            } else {
+                Precision::Ieee
+            },
             precision_asked: args.common.precision,
         };
         Record::new("gemm", case, setting, figures, comparison).print(

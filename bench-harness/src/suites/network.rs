@@ -4,7 +4,7 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use kernels::{Isa, Team, with_team};
+use kernels::{Isa, Precision, Team, with_team};
 use mlp::{Mlp, Trainer};
 use serde::Serialize;
 
@@ -95,6 +95,8 @@ pub(crate) struct Ours<'a> {
     batch: &'a Batch,
     threads: usize,
     work: Work,
+    /// What runs.
+    precision: Precision,
 }
 
 impl<'a> Ours<'a> {
@@ -115,6 +117,7 @@ impl<'a> Ours<'a> {
             batch,
             threads,
             work,
+            precision: untrained.effective_precision(network.batch)?,
         };
         ours.on_team(|ours, team| {
             let outputs = ours.trainer.forward(batch.x(), team)?;
@@ -187,6 +190,7 @@ impl Plan<'_> {
         network: &NetworkArgs,
         then: impl FnOnce(Ours<'_>, Isa) -> anyhow::Result<R>,
     ) -> anyhow::Result<R> {
+        self.common.precision.set_process_wide();
         let batch = Batch::random(network)?;
         let mut net = network.build(self.common.isa)?;
         let isa = net.isa();
@@ -214,6 +218,7 @@ impl Plan<'_> {
 
     fn time(self, network: &NetworkArgs, mut ours: Ours<'_>, isa: Isa) -> anyhow::Result<()> {
         let threads = ours.threads;
+        let precision = ours.precision;
         let allocations =
             ours.on_team(|ours, team| allocations_per_step(team, |team| ours.call(team)))?;
         let mut contestants: [Box<dyn Contestant + '_>; 1] = [Box::new(ours)];
@@ -226,7 +231,7 @@ impl Plan<'_> {
         };
         let extra = PerSample::new(&figures, network.batch, allocations);
         let note = extra.note();
-        let setting = Setting::ours(isa, threads, self.common);
+        let setting = Setting::ours(isa, threads, precision, self.common);
         let record = Record::new(self.work.suite(), case, setting, figures, extra);
         record.print(self.common.json, &network.title(), &note)?;
         Ok(())

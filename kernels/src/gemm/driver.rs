@@ -12,6 +12,7 @@ use crate::dispatch::Kernels;
 use crate::epilogue::Epilogue;
 use crate::error::KernelError;
 use crate::isa::Isa;
+use crate::precision::Precision;
 use crate::team::Team;
 use crate::view::{MatMut, MatRef};
 
@@ -32,10 +33,13 @@ pub struct Gemm<'a> {
     /// that goes into [`Epilogue::Derivative`]. So forward and backward pass of a layer with dropout
     /// are one product each, with the bits that separate calls would give.
     pub dropout: Option<Dropout>,
+    /// How exact the result has to be; more exact than that it may always be.
+    pub precision: Precision,
 }
 
 impl<'a> Gemm<'a> {
-    /// `C <- A B`, where each of A and B is a view or packed before.
+    /// `C <- A B` as exact as [`Precision::process_wide`] says, where each of A and B is a view or packed
+    /// before.
     pub fn new(a: impl Into<Left<'a>>, b: impl Into<Right<'a>>) -> Self {
         Self {
             alpha: 1.0,
@@ -44,6 +48,7 @@ impl<'a> Gemm<'a> {
             beta: 0.0,
             epilogue: Epilogue::Store,
             dropout: None,
+            precision: Precision::process_wide(),
         }
     }
 }
@@ -182,6 +187,16 @@ impl Kernels {
             dropout: gemm.dropout,
             apply: self.gemm.finish,
         }
+    }
+
+    /// How exact an `m x k` by `k x n` product of views is that has to be at least as exact as `asked`: the
+    /// choice depends on nothing else.
+    pub fn effective_precision(
+        &self,
+        _asked: Precision,
+        _shape: (usize, usize, usize),
+    ) -> Precision {
+        Precision::Ieee
     }
 
     /// `C <- alpha A B + beta C` in f64, without an epilogue; shapes and cost as for

@@ -1,8 +1,8 @@
 //! The buffers that the calls of a plan name, and one call on them.
 
 use kernels::{
-    AttentionWorkspace, Dropout, Epilogue, Gemm, KernelError, Kernels, MatMut, MatRef, Team,
-    Workspace,
+    AttentionWorkspace, Dropout, Epilogue, Gemm, KernelError, Kernels, MatMut, MatRef, Precision,
+    Team, Workspace,
 };
 
 use crate::plan::{Call, Fused, Mask, Product, Region, Sink, Source};
@@ -147,6 +147,7 @@ pub(super) struct Memory<'m> {
     /// Seed and step of the masks.
     pub(super) seed: u64,
     pub(super) step: u64,
+    pub(super) precision: Precision,
     pub(super) gradients: &'m mut [f32],
     pub(super) arena: &'m mut [f32],
 }
@@ -235,7 +236,7 @@ impl Memory<'_> {
         else {
             unreachable!("only products are asked for their operands");
         };
-        let (input, parameters) = (self.input, self.parameters);
+        let (input, parameters, precision) = (self.input, self.parameters, self.precision);
         let dropout = mask.map(|mask| self.dropout(mask)).transpose()?;
         let (arena, c) = self.split(&c)?;
         let read = |source: &Source| match source {
@@ -265,6 +266,7 @@ impl Memory<'_> {
             beta,
             epilogue,
             dropout,
+            precision,
             ..Gemm::new(a, b)
         };
         Ok((gemm, c))

@@ -8,8 +8,8 @@ use safetensors::{Dtype, SafeTensors};
 
 use super::{config, small, spiral};
 use crate::{
-    Adam, AdamW, Init, Loss, Mlp, MlpError, ModelFileError, Optimizer, ReduceOnPlateau, Rmsprop,
-    Sgd,
+    Adam, AdamW, Init, Loss, Mlp, MlpError, ModelFileError, Optimizer, Precision, ReduceOnPlateau,
+    Rmsprop, Sgd,
 };
 
 /// A folder of its own for each test, gone at the end.
@@ -348,4 +348,19 @@ fn a_file_that_cannot_be_written_is_an_error_that_leaves_nothing() {
     assert!(Mlp::load(folder.file()).is_err());
     assert!(Mlp::load(&nowhere).is_err());
     assert!(net.save("").is_err());
+}
+
+#[test]
+fn the_precision_is_saved_and_is_a_lower_bound() {
+    let folder = Folder::new();
+    for asked in Precision::ALL {
+        let net = small().precision(asked).build().unwrap();
+        net.save(folder.file()).unwrap();
+        let loaded = Mlp::load(folder.file()).unwrap();
+        assert_eq!(loaded.spec().precision, Some(asked));
+        assert!(loaded.effective_precision(64).unwrap() >= asked);
+    }
+    let plain = small().build().unwrap();
+    assert_eq!(plain.spec().precision, None);
+    assert!(plain.effective_precision(0).is_err());
 }

@@ -20,6 +20,7 @@ const KERNELS: &[(&str, u8)] = &[
     ("isa", 0),
     ("isa/choice", 0),
     ("level", 0),
+    ("precision", 0),
     ("view", 0),
     ("team", 1),
     ("team/gate", 1),
