@@ -346,7 +346,10 @@ impl Steps<'_> {
             .filter(|seen| matches!(seen.pass, Pass::Forward | Pass::Backward));
         for (seen, call) in of_calls.zip(plan.calls()) {
             let network = &self.mlp.network;
-            if let Some(kernel) = self.engine.kernel_of(network, self.input, call)? {
+            let kernel = self
+                .engine
+                .kernel_of(network, self.input, call, team.threads())?;
+            if let Some(kernel) = kernel {
                 seen.kernel = kernel;
             }
         }

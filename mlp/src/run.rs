@@ -67,12 +67,14 @@ impl Engine {
         }
     }
 
-    /// By which kernel a product is computed, of the plan that ran last on `input`; `None` for what is none.
+    /// By which kernel a product is computed, of the plan that ran last on `input`, with so many
+    /// threads; `None` for what is none.
     pub(crate) fn kernel_of(
         &mut self,
         network: &Network,
         input: MatRef<'_>,
         call: &Call,
+        threads: usize,
     ) -> Result<Option<String>, KernelError> {
         let Call::Gemm { fused, .. } = call else {
             return Ok(None);
@@ -89,7 +91,7 @@ impl Engine {
         let (gemm, c) = memory.product(call)?;
         let name = match fused {
             Fused::Step => network.kernels.gemm_update_kernel(&gemm, &c),
-            _ => network.kernels.gemm_kernel(&gemm, &c),
+            _ => network.kernels.gemm_kernel(&gemm, &c, threads),
         };
         name.map(Some)
     }

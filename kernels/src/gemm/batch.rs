@@ -55,11 +55,9 @@ impl Kernels {
             let shape = (task.c.rows(), task.c.cols());
             self.check_product("gemm_batch", &task.gemm, shape)?;
         }
-        let work = tasks.iter().map(|task| {
-            let (m, n, k) = (task.c.rows(), task.c.cols(), task.gemm.a.cols());
-            m.saturating_mul(n).saturating_mul(k)
-        });
-        let shared = Chunks::worth_sharing(work.fold(0, usize::saturating_add));
+        let shapes = tasks.iter();
+        let shapes = shapes.map(|task| (task.c.rows(), task.c.cols(), task.gemm.a.cols()));
+        let shared = Chunks::worth_sharing(shapes);
         let threads = if shared { team.threads() } else { 1 };
         let (mut parts, mut bytes) = (0, 0);
         for plan in tasks.iter().filter_map(|task| task.plan(self, threads)) {

@@ -11,7 +11,7 @@ use crate::error::KernelError;
 use crate::view::MatMut;
 
 impl Kernels {
-    /// The kernel by which [`Kernels::gemm`] computes a product into `c`:
+    /// The kernel by which [`Kernels::gemm`] computes a product into `c` with a team of `threads` members:
     /// `{op}_{isa}`, for micro-tiles `{op}_{isa}_{mr}x{nr}`, and what is done to the operands first.
     ///
     /// ```
@@ -22,14 +22,19 @@ impl Kernels {
     /// let gemm = Gemm::new(a, MatRef::from_row_major(&b, 300, 100)?);
     /// let c = MatMut::from_row_major(&mut c, 200, 100)?;
     /// let kernels = Kernels::detect()?;
-    /// let name = kernels.gemm_kernel(&gemm, &c)?;
+    /// let name = kernels.gemm_kernel(&gemm, &c, 1)?;
     /// assert!(name.starts_with(&format!("sgemm_{}_", kernels.isa())), "{name}");
     /// # Ok::<(), kernels::KernelError>(())
     /// ```
     ///
     /// # Errors
     /// As [`Kernels::gemm`].
-    pub fn gemm_kernel(&self, gemm: &Gemm<'_>, c: &MatMut<'_>) -> Result<String, KernelError> {
+    pub fn gemm_kernel(
+        &self,
+        gemm: &Gemm<'_>,
+        c: &MatMut<'_>,
+        threads: usize,
+    ) -> Result<String, KernelError> {
         self.check_product("gemm_kernel", gemm, (c.rows(), c.cols()))?;
         let (isa, out) = (self.isa(), Output::of(c));
         if let (Left::View(a), Right::View(b)) = (gemm.a, gemm.b) {
@@ -41,7 +46,7 @@ impl Kernels {
                 beta: gemm.beta,
                 out,
             };
-            if let Some(kernel) = direct.kernel(gemm.is_plain()) {
+            if let Some(kernel) = direct.kernel(gemm.is_plain(), threads) {
                 return Ok(match kernel {
                     DirectKernel::Row => format!("sgemv_{isa}, a row"),
                     DirectKernel::Column => format!("sgemv_{isa}, a column"),

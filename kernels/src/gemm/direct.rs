@@ -23,7 +23,7 @@ use super::vector::Element;
 use crate::team::Team;
 use crate::view::MatRef;
 
-/// Multiply-adds of a small product at most, so that no plan would share it among threads.
+/// Multiply-adds of a small product at most; one that several threads should share has a plan before.
 const MAX_WORK: usize = 1 << 20;
 /// Elements of C that are finished together at most: 16 KiB of `f32`, half a first-level cache.
 const MAX_FINISH: usize = 4096;
@@ -106,15 +106,17 @@ impl<T: Element> Direct<'_, T> {
 
     /// By which kernel the product is computed without a plan, if it is; `is_store` says that it has no
     /// epilogue.
-    pub(super) fn kernel(&self, is_store: bool) -> Option<DirectKernel> {
+    pub(super) fn kernel(&self, is_store: bool, threads: usize) -> Option<DirectKernel> {
         if self.is_empty() {
             None
         } else if self.out.col_stride == 1 {
-            self.kernel_by_rows(is_store)
+            self.kernel_by_rows(is_store, threads)
         } else if self.out.row_stride == 1 && is_store {
-            self.t().kernel_by_rows(is_store)
+            self.t().kernel_by_rows(is_store, threads)
         } else {
-            self.kernel_by_rows(is_store).filter(|_| self.out.cols == 1)
+            let one_column = self.out.cols == 1;
+            let kernel = self.kernel_by_rows(is_store, threads);
+            kernel.filter(|_| one_column)
         }
     }
 
@@ -127,7 +129,7 @@ impl<T: Element> Direct<'_, T> {
 
     /// [`Self::kernel`] for a C with contiguous columns, and a product that is not empty.
     #[inline(always)]
-    fn kernel_by_rows(&self, is_store: bool) -> Option<DirectKernel> {
+    fn kernel_by_rows(&self, is_store: bool, threads: usize) -> Option<DirectKernel> {
         let (a, b, out) = (self.a, self.b, &self.out);
         let (m, n, k) = (out.rows, out.cols, a.cols());
         if prefers_dots(self.kit.lanes, a, b, (m, n)) {
@@ -146,6 +148,9 @@ impl<T: Element> Direct<'_, T> {
         if !is_store && m * n > MAX_FINISH {
             return None;
         }
+        if Chunks::members(threads, (m, n, k)) > 1 {
+            return None;
+        }
         if b_unit {
             return Some(DirectKernel::Tiles);
         }
@@ -160,7 +165,7 @@ impl<T: Element> Direct<'_, T> {
     #[inline(always)]
     unsafe fn by_rows(&self, finish: impl Finish<T>, team: &Team) -> bool {
         let (b, out) = (self.b, &self.out);
-        let Some(kernel) = self.kernel_by_rows(finish.is_store()) else {
+        let Some(kernel) = self.kernel_by_rows(finish.is_store(), team.threads()) else {
             return false;
         };
         // SAFETY: the views were checked when made, the shapes by the caller; the rest is this

@@ -105,12 +105,17 @@ impl<'a, T: Element, F: Finish<T>> Plan<'a, T, F> {
         };
         let shape = (out.rows, out.cols, k);
         let way = choose(&product, &out, k);
-        let (row_panels, col_panels, depth) = match way {
-            Way::Dots(_, _, depth) => (1, out.cols.div_ceil(DOT_COLS), depth),
-            Way::DotsOfAColumn(_, _, depth) => (out.rows.div_ceil(DOT_COLS), 1, depth),
+        let (row_panels, col_panels, depth, packed) = match way {
+            Way::Dots(_, _, depth) => (1, out.cols.div_ceil(DOT_COLS), depth, (false, false)),
+            Way::DotsOfAColumn(_, _, depth) => {
+                (out.rows.div_ceil(DOT_COLS), 1, depth, (false, false))
+            }
             Way::Tiles { blocking, .. } => {
                 let (rows, cols) = (blocking.rows.parts(), blocking.cols.parts());
-                (rows, cols, blocking.depth)
+                let in_place = |factor: &Factor<'_, T>| matches!(factor, Factor::View(_));
+                let packs_a = blocking.pack_a && in_place(&product.a);
+                let packs_b = blocking.pack_b && in_place(&product.b);
+                (rows, cols, blocking.depth, (packs_a, packs_b))
             }
         };
         let members = Chunks::members(threads, shape);
@@ -123,7 +128,12 @@ impl<'a, T: Element, F: Finish<T>> Plan<'a, T, F> {
             depth,
             row_panels,
             col_panels,
-            chunks: Chunks::new(members, (out.rows, out.cols), row_panels, col_panels),
+            chunks: Chunks::new(
+                members,
+                (out.rows, out.cols),
+                (row_panels, col_panels),
+                packed,
+            ),
         })
     }
 
@@ -194,7 +204,8 @@ impl<'a, T: Element, F: Finish<T>> Plan<'a, T, F> {
             // Where there are fewer blocks than members, each is shared too.
             let cut_of_c = members.div_ceil(end - start);
             let shape = (self.out.rows, self.out.cols);
-            let chunks = Chunks::new(cut_of_c, shape, self.row_panels, self.col_panels);
+            let panels = (self.row_panels, self.col_panels);
+            let chunks = Chunks::new(cut_of_c, shape, panels, (false, false));
             team.run((end - start) * chunks.count(), &|part, slot| {
                 let (block, chunk) = (part / chunks.count(), part % chunks.count());
                 let (rows, cols) = chunks.get(chunk);

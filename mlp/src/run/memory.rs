@@ -1,5 +1,8 @@
 //! The buffers that the calls of a plan name, and one call on them.
 
+use std::array;
+use std::sync::{Mutex, PoisonError};
+
 use kernels::{
     AttentionWorkspace, Dropout, Epilogue, Gemm, KernelError, Kernels, MatMut, MatRef, Precision,
     Team, Workspace,
@@ -133,6 +136,48 @@ fn by_rows_of_two(
     Ok(())
 }
 
+/// Elements that each member adds up at least, some three microseconds of it; columns that it has at
+/// least, whole cache lines; and members that take part at most, whose parts are kept on the stack.
+const SHARE_OF_SUMS: usize = 1 << 15;
+const COLS_OF_SUMS: usize = 64;
+const MAX_MEMBERS: usize = 16;
+
+/// `sums_j = sum_i x_ij`; the columns are shared, so the bits are those of one thread.
+fn column_sums(
+    kernels: &Kernels,
+    x: MatRef<'_>,
+    sums: &mut [f32],
+    team: &Team,
+) -> Result<(), KernelError> {
+    let (rows, cols) = (x.rows(), x.cols());
+    let units = cols / COLS_OF_SUMS;
+    let members = team.threads().min(MAX_MEMBERS);
+    let parts = members.min(rows * cols / SHARE_OF_SUMS).min(units);
+    if parts <= 1 {
+        return kernels.column_sums(x, 1.0, sums);
+    }
+    let start = |part: usize| match part {
+        last if last >= parts => cols,
+        part => units * part / parts * COLS_OF_SUMS,
+    };
+    let mut rest = sums;
+    let cells: [Mutex<&mut [f32]>; MAX_MEMBERS] = array::from_fn(|part| {
+        let (own, others) = std::mem::take(&mut rest).split_at_mut(start(part + 1) - start(part));
+        rest = others;
+        Mutex::new(own)
+    });
+    let failure = Mutex::new(None);
+    team.run(parts, &|part, _| {
+        let mut sums = cells[part].lock().unwrap_or_else(PoisonError::into_inner);
+        let x = x.part(0..rows, start(part)..start(part + 1));
+        if let Err(error) = kernels.column_sums(x, 1.0, &mut sums) {
+            *failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+        }
+    });
+    let failure = failure.into_inner().unwrap_or_else(PoisonError::into_inner);
+    failure.map_or(Ok(()), Err)
+}
+
 /// Memory without meaning between calls.
 #[derive(Debug, Default)]
 pub(super) struct Scratch {
@@ -211,7 +256,7 @@ impl Memory<'_> {
             Call::Layer(ref call) => self.run_layer(call, kernels, &mut scratch.attention, team),
             Call::ColumnSums { x, sums } => {
                 let x = matrix(self.arena, &x)?;
-                kernels.column_sums(x, 1.0, &mut self.gradients[sums.whole()])
+                column_sums(kernels, x, &mut self.gradients[sums.whole()], team)
             }
         }
     }
