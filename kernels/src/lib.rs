@@ -28,6 +28,7 @@ mod elementwise;
 mod embedding;
 mod epilogue;
 mod error;
+mod gather;
 mod gemm;
 mod isa;
 mod lanes;
@@ -55,6 +56,7 @@ pub use cpu::{Cache, Caches, CpuInfo};
 pub use dispatch::Kernels;
 pub use epilogue::Epilogue;
 pub use error::KernelError;
+pub use gather::gather_rows;
 #[cfg(feature = "probe")]
 #[doc(hidden)]
 pub use gemm::Variant;

@@ -5,6 +5,8 @@ use std::fmt;
 use std::ops::ControlFlow;
 use std::time::Duration;
 
+use kernels::TeamOptions;
+
 use crate::clip::Clip;
 use crate::data::Data;
 use crate::error::MlpError;
@@ -90,6 +92,7 @@ pub struct TrainConfig<'a> {
     pub(crate) shuffle: bool,
     pub(crate) seed: Option<u64>,
     pub(crate) threads: usize,
+    pub(crate) spin: Option<Duration>,
     pub(crate) validation: Option<Data<'a>>,
     pub(crate) early_stopping: Option<EarlyStopping>,
     pub(crate) stop_below_loss: Option<f32>,
@@ -114,6 +117,7 @@ impl Default for TrainConfig<'_> {
             shuffle: true,
             seed: None,
             threads: 0,
+            spin: None,
             validation: None,
             early_stopping: None,
             stop_below_loss: None,
@@ -224,6 +228,25 @@ impl<'a> TrainConfig<'a> {
     pub fn threads(mut self, threads: usize) -> Self {
         self.threads = threads;
         self
+    }
+
+    /// How long the threads that help spin for more work before they sleep; 2 ms unless set.
+    ///
+    /// It covers the gaps between the parallel parts of a step, and what a callback or a loss of one's own
+    /// takes between them. A thread that sleeps costs nothing and takes some 50 us to wake, one that spins
+    /// answers in half of one but keeps a core from other programs: where a core is shared, less is more.
+    pub fn spin(mut self, spin: Duration) -> Self {
+        self.spin = Some(spin);
+        self
+    }
+
+    /// The team of a training.
+    pub(crate) fn team(&self) -> TeamOptions {
+        let team = TeamOptions::new(self.threads);
+        match self.spin {
+            Some(spin) => team.spin(spin),
+            None => team,
+        }
     }
 
     /// Data to evaluate the network on after each epoch.
@@ -360,6 +383,7 @@ impl fmt::Debug for TrainConfig<'_> {
             .field("shuffle", &self.shuffle)
             .field("seed", &self.seed)
             .field("threads", &self.threads)
+            .field("spin", &self.spin)
             .field("validation", &self.validation)
             .field("early_stopping", &self.early_stopping)
             .field("stop_below_loss", &self.stop_below_loss)

@@ -53,7 +53,7 @@ mod tests;
 
 pub use kernels::{
     Activation, DerivativeFrom, Isa, KernelError, MatMut, MatRef, Precision, Targets, Team,
-    with_team,
+    TeamOptions, with_team,
 };
 
 pub use builder::{BlockBuilder, Builder, MlpBuilder, Settings};

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::ops::ControlFlow;
 use std::time::Instant;
 
-use kernels::{Team, with_team};
+use kernels::Team;
 
 use crate::config::TrainConfig;
 use crate::data::{BatchBuffer, Batches, Data};
@@ -152,7 +152,7 @@ fn train(
         training_seconds: 0.0,
         trainer,
     };
-    with_team(config.threads, |team| training.run(team))
+    config.team().with_team(|team| training.run(team))
 }
 
 /// A training under way.
@@ -217,7 +217,7 @@ impl Training<'_, '_> {
         let (mut sum, mut weight, mut norms) = (0.0, 0.0, 0.0);
         for (number, rows) in self.batches.iter().enumerate() {
             let batch = if self.config.shuffle {
-                self.buffer.gather(self.data, rows)?
+                self.buffer.gather_with(self.data, rows, team)?
             } else {
                 // In their own order the rows of a batch lie side by side.
                 self.data.part(rows[0]..rows[0] + rows.len())

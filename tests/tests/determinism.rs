@@ -1,5 +1,7 @@
 //! The same bits: again, for any number of threads, and in a process where other work goes on.
 
+use std::time::Duration;
+
 use kernels::{Isa, Kernels};
 use mlp::{
     Adam, AdamW, Clip, Dataset, Mlp, Optimizer, ParamGroup, Rmsprop, Sgd, Targets, Team,
@@ -127,6 +129,39 @@ fn trainings_side_by_side_do_not_disturb_each_other() {
             Some(run) => Err(format!("run {run} of {} ends in other bits", all.len())),
         }
     });
+}
+
+#[test]
+fn trainings_inside_tasks_of_a_pool_end_in_the_same_bits() {
+    // Each caller is a worker of the pool that its helpers are borrowed from, and with two of them in
+    // a pool of two there is nobody left to borrow.
+    check_each(isas(), |&isa| {
+        let expected = train(isa, 1, 1);
+        for size in [1, 2, 3] {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(size).build();
+            let pool = pool.map_err(|error| error.to_string())?;
+            let (first, (second, third)) = pool.install(|| {
+                let run = |threads| move || train(isa, 1, threads);
+                rayon::join(run(0), || rayon::join(run(2), run(3)))
+            });
+            if [first, second, third] != [&expected; 3].map(Clone::clone) {
+                return Err(format!("other bits in a pool of {size}"));
+            }
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn how_long_helpers_spin_changes_no_bit() {
+    let isa = isas()[0];
+    let expected = train(isa, 1, 1);
+    for micros in [0, 20, 10_000] {
+        let mut network = network(isa, 1);
+        let config = config(3).spin(Duration::from_micros(micros));
+        network.fit(&data(), &config).expect("good data");
+        assert_eq!(bits(network.parameters()), expected.0, "{micros} us");
+    }
 }
 
 #[test]

@@ -209,7 +209,7 @@ fn epoch(
     let (mut gather, mut step, mut timed) = (0.0, 0.0, 0.0);
     for rows in full.take(BATCHES) {
         let started = Instant::now();
-        let gathered = buffer.gather(data, rows)?;
+        let gathered = buffer.gather_with(data, rows, team)?;
         gather += started.elapsed().as_nanos() as f64;
         let started = Instant::now();
         trainer.step(gathered.inputs(), gathered.targets(), team)?;

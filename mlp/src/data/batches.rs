@@ -3,7 +3,7 @@
 //! The order is a Fisher-Yates shuffle of `0..n` by a stream of its own for each epoch: a function
 //! of (seed, epoch) alone, so that training can stop and go on anywhere.
 
-use kernels::{MatRef, Targets};
+use kernels::{MatMut, MatRef, Targets, Team, gather_rows};
 use rand::seq::SliceRandom;
 
 use super::error::DataError;
@@ -104,13 +104,26 @@ impl BatchBuffer {
         })
     }
 
-    /// Copies the chosen rows, and lends them; allocates nothing.
+    /// [`BatchBuffer::gather_with`] by the calling thread alone.
+    ///
+    /// # Errors
+    /// As [`BatchBuffer::gather_with`].
+    pub fn gather(&mut self, data: Data<'_>, rows: &[usize]) -> Result<Data<'_>, DataError> {
+        self.gather_with(data, rows, &Team::solo())
+    }
+
+    /// Copies the chosen rows, and lends them; the team shares the inputs. Allocates nothing.
     ///
     /// # Errors
     /// [`DataError::Setting`] if there are none or more than `batch_size`, [`DataError::Index`] if
     /// one does not exist, [`DataError::Columns`] or [`DataError::TargetKind`] if `data` is not of
     /// the kind that this buffer was made for.
-    pub fn gather(&mut self, data: Data<'_>, rows: &[usize]) -> Result<Data<'_>, DataError> {
+    pub fn gather_with(
+        &mut self,
+        data: Data<'_>,
+        rows: &[usize],
+        team: &Team,
+    ) -> Result<Data<'_>, DataError> {
         self.check_rows(data.n_samples(), rows)?;
         check_columns("gather inputs", self.n_features, data.n_features())?;
         let targets = match (&mut self.targets, data.targets()) {
@@ -123,7 +136,7 @@ impl BatchBuffer {
             }
             (TargetBuffer::Values { n_outputs, values }, Targets::Values(from)) => {
                 check_columns("gather targets", *n_outputs, from.cols())?;
-                Targets::Values(gather_rows(from, rows, values))
+                Targets::Values(gathered(from, rows, values, team))
             }
             (buffer, _) => {
                 let (expected, got) = match buffer {
@@ -137,7 +150,7 @@ impl BatchBuffer {
                 });
             }
         };
-        let inputs = gather_rows(data.inputs(), rows, &mut self.inputs);
+        let inputs = gathered(data.inputs(), rows, &mut self.inputs, team);
         let weights = match data.weights() {
             // Made for data without weights, it grows once.
             Some(from) => {
@@ -199,19 +212,12 @@ fn check_columns(what: &'static str, expected: usize, got: usize) -> Result<(), 
 }
 
 /// Copies the chosen rows of `from` to the beginning of `to`, side by side.
-fn gather_rows<'a>(from: MatRef<'_>, rows: &[usize], to: &'a mut [f32]) -> MatRef<'a> {
+fn gathered<'a>(from: MatRef<'_>, rows: &[usize], to: &'a mut [f32], team: &Team) -> MatRef<'a> {
     let cols = from.cols();
-    for (to, &row) in to.chunks_exact_mut(cols).zip(rows) {
-        match from.row(row) {
-            Some(values) => to.copy_from_slice(values),
-            None => {
-                for (col, to) in to.iter_mut().enumerate() {
-                    *to = *from.at(row, col);
-                }
-            }
-        }
-    }
-    MatRef::from_row_major(to, rows.len(), cols).expect("the buffer holds batch_size rows")
+    let to = &mut to[..rows.len() * cols];
+    let mut view = MatMut::from_row_major(to, rows.len(), cols).expect("cut to this shape");
+    gather_rows(from, rows, view.reborrow(), team).expect("rows that were checked");
+    view.into_ref()
 }
 
 #[cfg(test)]

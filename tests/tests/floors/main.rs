@@ -71,6 +71,7 @@ const KERNELS: &[(&str, u8)] = &[
     ("embedding/ops", 5),
     ("gemm/macrokernel", 5),
     ("gemm/workspace", 5),
+    ("gather", 5),
     ("gemm/batch", 5),
     ("gemm/choice", 5),
     ("gemm/direct", 5),
@@ -166,6 +167,7 @@ const MLP: &[(&str, u8)] = &[
 const UNSAFE: &[&str] = &[
     "bench-harness/peers/gemm/src/lib.rs",
     "kernels/src/dispatch.rs",
+    "kernels/src/gather.rs",
     "kernels/src/gemm/batch.rs",
     "kernels/src/gemm/direct.rs",
     "kernels/src/gemm/dot.rs",
