@@ -101,7 +101,9 @@ pub(crate) fn run(args: &EpochArgs) -> anyhow::Result<()> {
 }
 
 fn run_case(args: &EpochArgs, network: NetworkArgs) -> anyhow::Result<Found> {
-    let dataset = samples(&network)?;
+    let row_bytes = size_of::<f32>() * network.layers.0[0];
+    let count = (BYTES / row_bytes).max(BATCHES * network.batch);
+    let dataset = samples(&network, count)?;
     let batch = Batch::random(&network)?;
     let mut net = network.build(args.common.isa)?;
     let isa = net.isa();
@@ -146,11 +148,10 @@ fn run_case(args: &EpochArgs, network: NetworkArgs) -> anyhow::Result<Found> {
     })
 }
 
-/// Random samples with labels in turn.
-fn samples(network: &NetworkArgs) -> anyhow::Result<Dataset> {
+/// So many random samples with labels in turn.
+pub(super) fn samples(network: &NetworkArgs, count: usize) -> anyhow::Result<Dataset> {
     let widths = &network.layers.0;
     let (inputs, outputs) = (widths[0], widths[widths.len() - 1]);
-    let count = (BYTES / (size_of::<f32>() * inputs)).max(BATCHES * network.batch);
     let labels = (0..count).map(|row| u32::try_from(row % outputs));
     let labels = labels.collect::<Result<_, _>>()?;
     Ok(Dataset::classes(

@@ -1,6 +1,7 @@
 //! What can be measured.
 
 pub(crate) mod complexity;
+mod ensemble;
 mod epilogues;
 pub(crate) mod epoch;
 pub(crate) mod fused;

@@ -1,5 +1,6 @@
 //! Whether more threads are ever slower: steps of training on one thread and on more, over widths and
-//! batches from far too small to divide to large, and the products that they are made of.
+//! batches from far too small to divide to large, and the products that they are made of; and whether
+//! networks trained side by side take the time of one.
 
 use anyhow::ensure;
 use kernels::{Team, with_team};
@@ -11,7 +12,7 @@ use crate::progress::each;
 use crate::report::print_line;
 use crate::stats::verdict::Verdict;
 use crate::suites::network::{Ours, Work};
-use crate::suites::shared;
+use crate::suites::{ensemble, shared};
 use crate::versus::Versus;
 
 const WIDTHS: [usize; 6] = [16, 32, 64, 128, 256, 512];
@@ -66,7 +67,7 @@ pub(crate) fn run(args: &ThreadsArgs) -> anyhow::Result<()> {
         ))?;
         print_line(&products.gain().to_string())?;
     }
-    Ok(())
+    ensemble::run(&args.common, threads)
 }
 
 fn run_case(args: &ThreadsArgs, network: NetworkArgs, threads: usize) -> anyhow::Result<Verdict> {
