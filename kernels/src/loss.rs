@@ -20,11 +20,12 @@ use pulp::{Simd, WithSimd};
 
 use crate::lanes::{Apart, Row, RowMut, Tail, Together, TogetherMut, load_row, store_row};
 use crate::math;
+use crate::parts::Divide;
 use crate::softmax::{ShortRow, exp_sum, row_max, rows_together};
 use crate::view::{MatMut, MatRef};
 
 /// Rows whose logarithms are taken together; a multiple of the lanes of every register.
-const ROWS: usize = 64;
+pub(crate) const ROWS: usize = 64;
 
 /// What the rows of a loss are compared with.
 #[derive(Clone, Copy, Debug)]
@@ -51,6 +52,50 @@ pub(crate) struct CrossEntropy<'a> {
     pub(crate) scale: f32,
     pub(crate) grad: Option<MatMut<'a>>,
     pub(crate) losses: &'a mut [f32],
+}
+
+impl<'a> Divide for CrossEntropy<'a> {
+    fn len(&self) -> usize {
+        self.losses.len()
+    }
+
+    fn split(self, at: usize) -> (Self, Self) {
+        let Self {
+            logits,
+            targets,
+            scale,
+            grad,
+            losses,
+        } = self;
+        let cut = |x: MatRef<'a>| {
+            let (rows, cols) = (x.rows(), x.cols());
+            (x.part(0..at, 0..cols), x.part(at..rows, 0..cols))
+        };
+        let logits = cut(logits);
+        let targets = match targets {
+            Targets::Classes(labels) => {
+                let (first, second) = labels.split_at(at);
+                (Targets::Classes(first), Targets::Classes(second))
+            }
+            Targets::Values(values) => {
+                let (first, second) = cut(values);
+                (Targets::Values(first), Targets::Values(second))
+            }
+        };
+        let grad = grad.map(|grad| grad.split_at_row(at)).unzip();
+        let losses = losses.split_at_mut(at);
+        let part = |logits, targets, grad, losses| Self {
+            logits,
+            targets,
+            scale,
+            grad,
+            losses,
+        };
+        (
+            part(logits.0, targets.0, grad.0, losses.0),
+            part(logits.1, targets.1, grad.1, losses.1),
+        )
+    }
 }
 
 impl WithSimd for CrossEntropy<'_> {

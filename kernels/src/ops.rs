@@ -9,9 +9,11 @@ use crate::elementwise::{
 };
 use crate::error::KernelError;
 use crate::loss::pointwise::{PointwiseLoss, PointwiseLosses, Weighting};
-use crate::loss::{CrossEntropy, Targets};
+use crate::loss::{self, CrossEntropy, Targets};
+use crate::parts::each_piece;
 use crate::reduce::{ColumnSums, Max, Sum, SumSquares};
 use crate::softmax::{Form, Softmax, SoftmaxBackward};
+use crate::team::Team;
 use crate::update::{AdamUpdate, MomentumUpdate, RmspropUpdate, SgdUpdate};
 use crate::update_rule::{AdamConstants, AdamRule, RmspropRule, SgdRule};
 use crate::view::{MatMut, MatRef};
@@ -53,6 +55,11 @@ fn check_labels(op: &'static str, labels: &[u32], classes: usize) -> Result<(), 
         }),
     }
 }
+
+/// Exponentials that a part of a loss has at least, some five microseconds; and what a row takes beside
+/// those of its columns.
+const LOSS_GRAIN: usize = 1 << 12;
+const LOSS_ROW: usize = 24;
 
 impl Kernels {
     /// `y = e^x`
@@ -217,6 +224,22 @@ impl Kernels {
         grad: Option<MatMut<'_>>,
         losses: &mut [f32],
     ) -> Result<(), KernelError> {
+        self.softmax_cross_entropy_on(logits, targets, scale, grad, losses, &Team::solo())
+    }
+
+    /// [`Self::softmax_cross_entropy`] by a team, which shares the rows: the bits are those of one thread.
+    ///
+    /// # Errors
+    /// As [`Self::softmax_cross_entropy`].
+    pub fn softmax_cross_entropy_on(
+        &self,
+        logits: MatRef<'_>,
+        targets: Targets<'_>,
+        scale: f32,
+        grad: Option<MatMut<'_>>,
+        losses: &mut [f32],
+        team: &Team,
+    ) -> Result<(), KernelError> {
         const OP: &str = "softmax_cross_entropy";
         let shape = (logits.rows(), logits.cols());
         same_len(OP, shape.0, losses.len())?;
@@ -230,12 +253,16 @@ impl Kernels {
             }
             Targets::Values(values) => same_shape(OP, shape, (values.rows(), values.cols()))?,
         }
-        (self.vector.cross_entropy)(CrossEntropy {
+        let whole = CrossEntropy {
             logits,
             targets,
             scale,
             grad,
             losses,
+        };
+        let rows = LOSS_GRAIN / (shape.1 + LOSS_ROW) / loss::ROWS;
+        each_piece(team, whole, rows.max(1) * loss::ROWS, &|part| {
+            (self.vector.cross_entropy)(part);
         });
         Ok(())
     }

@@ -49,7 +49,7 @@ pub(crate) fn evaluate(
         let block = data.part(rows);
         engine.forward(network, block.inputs(), team)?;
         correct += loss.count_correct(engine.scores()?, block.targets());
-        let of_block = engine.loss(network, block.into(), criterion)?;
+        let of_block = engine.loss(network, block.into(), criterion, team)?;
         // A block of no weight has a loss of no meaning.
         if of_block.weight > 0.0 {
             sum += f64::from(of_block.mean) * of_block.weight;

@@ -317,7 +317,7 @@ impl Steps<'_> {
             targets: self.wanted.targets(loss),
             weights: None,
         };
-        engine.loss(network, aim, &mut Criterion::Built(loss, &objective))?;
+        engine.loss(network, aim, &mut Criterion::Built(loss, &objective), team)?;
         after(Part::Loss);
         let state = &mut progress.state;
         engine.backward_and_step_watched(network, state, self.input, team, &mut |ran| {

@@ -6,7 +6,7 @@
 mod kind;
 mod objective;
 
-use kernels::{KernelError, Kernels, MatMut, MatRef, PointwiseLoss, Targets, Weighting};
+use kernels::{KernelError, Kernels, MatMut, MatRef, PointwiseLoss, Targets, Team, Weighting};
 
 use crate::data::Data;
 use crate::error::MlpError;
@@ -89,10 +89,11 @@ impl Criterion<'_> {
         aim: Aim<'_>,
         gradient: Option<MatMut<'_>>,
         memory: &mut LossMemory,
+        team: &Team,
     ) -> Result<BatchLoss, MlpError> {
         match self {
             Self::Built(Loss::SoftmaxCrossEntropy, objective) => {
-                cross_entropy(kernels, outputs, aim, objective, gradient, memory)
+                cross_entropy(kernels, outputs, aim, objective, gradient, memory, team)
             }
             Self::Built(loss, _) => pointwise(*loss, kernels, outputs, aim, gradient, memory),
             Self::Own(function) => own(function, outputs, aim, gradient, memory),
@@ -116,6 +117,7 @@ fn cross_entropy(
     objective: &Objective,
     gradient: Option<MatMut<'_>>,
     memory: &mut LossMemory,
+    team: &Team,
 ) -> Result<BatchLoss, MlpError> {
     let (rows, classes) = (outputs.rows(), outputs.cols());
     let losses = &mut memory.losses[..rows];
@@ -131,7 +133,7 @@ fn cross_entropy(
     };
     let scale = mean_factor(weight);
     kernels
-        .softmax_cross_entropy(outputs, targets, scale, gradient, losses)
+        .softmax_cross_entropy_on(outputs, targets, scale, gradient, losses, team)
         .map_err(label_error)?;
     let mean = scale * kernels.sum(losses);
     Ok(BatchLoss { mean, weight })

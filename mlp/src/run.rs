@@ -183,6 +183,7 @@ impl Engine {
         network: &Network,
         aim: Aim<'_>,
         criterion: &mut Criterion<'_>,
+        team: &Team,
     ) -> Result<BatchLoss, MlpError> {
         let plan = self.current_plan()?;
         let scores = plan.scores.filter(|_| !criterion.is_own());
@@ -195,12 +196,12 @@ impl Engine {
         match output_gradient {
             None => {
                 let outputs = matrix(&self.arena, &outputs)?;
-                criterion.run(kernels, outputs, aim, None, memory)
+                criterion.run(kernels, outputs, aim, None, memory, team)
             }
             Some(region) => {
                 let (arena, gradient) = carve(&mut self.arena, &region)?;
                 let outputs = arena.read(&outputs)?;
-                criterion.run(kernels, outputs, aim, Some(gradient), memory)
+                criterion.run(kernels, outputs, aim, Some(gradient), memory, team)
             }
         }
     }

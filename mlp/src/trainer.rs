@@ -318,7 +318,7 @@ impl<'n> Trainer<'n> {
         };
         self.engine.set_step(self.mlp.progress.state.step);
         self.engine.forward(network, x, team)?;
-        let loss = self.engine.loss(network, aim, &mut criterion)?;
+        let loss = self.engine.loss(network, aim, &mut criterion, team)?;
         if !loss.mean.is_finite() {
             let step = self.mlp.progress.state.step + 1;
             let loss = loss.mean;

@@ -3,7 +3,7 @@
 
 mod common;
 
-use kernels::{KernelError, Kernels, MatMut, MatRef, Targets};
+use kernels::{KernelError, Kernels, MatMut, MatRef, Targets, with_team};
 use tests::layout::{Guarded, Storage};
 use tests::loss;
 use tests::matrix::Matrix;
@@ -344,5 +344,36 @@ fn wrong_input_is_an_error_and_changes_nothing() {
             );
         }
         assert_eq!((grad, losses), ([7.0; 12], [7.0; 3]));
+    }
+}
+
+#[test]
+fn a_team_shares_the_rows_of_a_loss_with_the_bits_of_one_thread() {
+    let mut values = Values::new(0x7ea3);
+    for (rows, cols) in [(1, 3), (127, 4), (129, 4), (1000, 5), (300, 70)] {
+        let x = values.vec(rows * cols);
+        let soft = values.vec(rows * cols);
+        let labels = values.labels(rows, cols);
+        let soft = MatRef::from_row_major(&soft, rows, cols).expect("as many elements");
+        for k in available() {
+            for targets in [Targets::Classes(&labels), Targets::Values(soft)] {
+                let run = |threads: usize| {
+                    let (mut grad, mut losses) = (vec![9.0; rows * cols], vec![9.0; rows]);
+                    let x = MatRef::from_row_major(&x, rows, cols).expect("as many elements");
+                    let out = MatMut::from_row_major(&mut grad, rows, cols).expect("as many");
+                    with_team(threads, |team| {
+                        let (out, losses) = (Some(out), &mut losses);
+                        k.softmax_cross_entropy_on(x, targets, 0.5, out, losses, team)
+                    })
+                    .expect("shapes that fit");
+                    let all = grad.into_iter().chain(losses);
+                    all.map(f32::to_bits).collect::<Vec<_>>()
+                };
+                let alone = run(1);
+                for threads in [2, 3, 8] {
+                    assert_eq!(run(threads), alone, "{rows} x {cols}, {threads} threads");
+                }
+            }
+        }
     }
 }
