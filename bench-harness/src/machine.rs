@@ -106,9 +106,51 @@ pub(crate) fn gather(team: &Team) {
     }
 }
 
+/// Keeps this thread, and those that it starts from now on, to as many of its cores as there are threads,
+/// the first ones. Cores of a shared machine differ in speed, from one moment to the next: programs that
+/// are compared run on the same ones. Where the system knows no such thing, or refuses it, nothing
+/// changes.
+#[cfg(target_os = "linux")]
+pub(crate) fn keep_to_cores(threads: usize) {
+    use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+
+    let Ok(allowed) = sched_getaffinity(None) else {
+        return;
+    };
+    let mut kept = CpuSet::new();
+    let cores = (0..CpuSet::MAX_CPU).filter(|&core| allowed.is_set(core));
+    cores.take(threads).for_each(|core| kept.set(core));
+    if kept.count() > 0 {
+        // Refused means unchanged.
+        let _ = sched_setaffinity(None, &kept);
+    }
+}
+
+/// The same elsewhere: nothing.
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn keep_to_cores(_: usize) {}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_thread_is_kept_to_the_first_of_its_cores() {
+        use rustix::thread::sched_getaffinity;
+
+        // A thread of its own, since a core lost is not given back.
+        let kept = std::thread::spawn(|| {
+            keep_to_cores(0);
+            let all = sched_getaffinity(None).expect("the cores of a thread");
+            keep_to_cores(1);
+            (all, sched_getaffinity(None).expect("the cores of a thread"))
+        });
+        let (all, one) = kept.join().expect("no panic");
+        assert_eq!(one.count(), 1);
+        let first = (0..).find(|&core| all.is_set(core)).expect("a core");
+        assert!(one.is_set(first));
+    }
 
     #[test]
     fn peak_of_every_isa_that_is_there() {

@@ -61,6 +61,17 @@ pub(crate) enum SampledCase {
     Infer(InferArgs),
 }
 
+impl SampledCase {
+    /// Threads that it is to use; 0 means as many as there are cores.
+    pub(crate) fn threads(&self) -> usize {
+        match self {
+            Self::Gemm(args) => args.common.threads,
+            Self::Train(args) => args.common.threads,
+            Self::Infer(args) => args.common.threads,
+        }
+    }
+}
+
 /// A case by itself, to find a mistake in it before any program is started.
 #[derive(Debug, Parser)]
 #[command(no_binary_name = true)]

@@ -14,6 +14,7 @@ use std::time::Duration;
 use anyhow::Context;
 
 use crate::args::{SampleArgs, SampledCase};
+use crate::machine;
 use crate::suites::gemm;
 use crate::suites::network::Plan;
 use crate::timing::{Contestant, calls_per_sample};
@@ -41,6 +42,10 @@ impl Contestant for Repeating<'_> {
 
 /// Answers until stdin ends.
 pub(crate) fn run(args: &SampleArgs) -> anyhow::Result<()> {
+    // As many as there are cores need none chosen.
+    if let threads @ 1.. = args.case.threads() {
+        machine::keep_to_cores(threads);
+    }
     let then = |ours: &mut dyn Contestant| {
         let (asked, answers) = (io::stdin().lock(), io::stdout().lock());
         match args.repeat_every {
