@@ -207,6 +207,8 @@ fn the_machine_is_described() {
         found.collect::<Vec<_>>()
     };
     assert_eq!(of("cpu").len(), 1);
+    assert_eq!(of("amx").len(), 1);
+    assert!(of("amx")[0]["reason"].is_string());
     for (kind, figure, least) in [
         ("multiply_add", "peak_gflop_per_s", 1),
         ("bandwidth", "gb_per_s", 9),

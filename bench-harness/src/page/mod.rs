@@ -130,6 +130,10 @@ fn facts(machine: &Machine, lines: &[Line]) -> Vec<(&'static str, String)> {
         ));
         facts.push(("Instruction set", cpu.text("isa")));
     }
+    if let Some(amx) = lines.iter().find(|line| line.is("kind", "amx")) {
+        let words = format!("{}: {}", amx.text("state"), amx.text("reason"));
+        facts.push(("AMX", words));
+    }
     let clocks: Vec<_> = lines
         .iter()
         .filter(|line| line.is("kind", "clock"))

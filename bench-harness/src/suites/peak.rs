@@ -3,6 +3,8 @@
 //! Every figure is the median of many short bursts, with the least, the most and the median absolute
 //! deviation beside it, and with the clock that a probe between the bursts saw.
 
+mod amx;
+
 use std::hint::black_box;
 use std::sync::Mutex;
 use std::thread::sleep;
@@ -17,6 +19,7 @@ use crate::machine;
 use crate::progress::each;
 use crate::report::{Versioned, print_json, print_line};
 use crate::stats::{self, Spread};
+use amx::{Amx, amx};
 
 /// Bursts and phases of each probe.
 const REPEATS: usize = 101;
@@ -50,6 +53,7 @@ enum Entry {
     MultiplyAdd(MultiplyAdd),
     Bandwidth(Bandwidth),
     HandOver(HandOver),
+    Amx(Amx),
 }
 
 /// What the machine says of itself.
@@ -131,9 +135,6 @@ pub(crate) fn run(args: &PeakArgs) -> anyhow::Result<()> {
             }
         }
     }
-    if !args.json {
-        print_line("AMX            not measured: no kernel here uses it")?;
-    }
     Ok(())
 }
 
@@ -156,6 +157,7 @@ fn probes() -> Vec<Probe> {
             }));
         }
     }
+    probes.push(Box::new(|| vec![Entry::Amx(amx())]));
     let l3 = caches.l3.map_or(0, |l3| l3.bytes);
     let memory = (BEYOND_CACHE * l3).clamp(SMALLEST, LARGEST);
     let mut levels = vec![("l1d", caches.l1d.bytes / 2), ("l2", caches.l2.bytes / 2)];
@@ -396,6 +398,7 @@ impl Entry {
                 bandwidth.spread,
                 bandwidth.bytes >> 10
             ),
+            Self::Amx(Amx { state, reason }) => format!("AMX            {state}: {reason}"),
             Self::HandOver(hand_over) => format!(
                 "hand-over      {:<12} {:>2} T {:>9.0} ns      {}",
                 hand_over.helper, hand_over.threads, hand_over.hand_over_ns, hand_over.spread

@@ -44,7 +44,7 @@ pub(crate) struct Growth {
     pub(crate) sweep: &'static str,
     #[serde(flatten)]
     pub(crate) law: PowerLaw,
-    /// Where a cache is full, smallest first; of all sweeps together.
+    /// Where a cache is full, smallest first; of the times of all sweeps together.
     bends: Vec<Bend>,
     threads: usize,
     isa: &'static str,
@@ -88,7 +88,7 @@ pub(crate) fn measure(args: &ComplexityArgs) -> anyhow::Result<Vec<Growth>> {
         against,
         sweep,
         law,
-        bends: if sweep == ALL {
+        bends: if sweep == ALL && against == "flop" {
             bends(&points)
         } else {
             Vec::new()
