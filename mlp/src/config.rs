@@ -12,8 +12,9 @@ use crate::data::Data;
 use crate::error::MlpError;
 use crate::loss::{LossBatch, LossFn, Objective};
 use crate::optimizer::{Optimizer, ParamGroup};
+use crate::plateau::ReduceOnPlateau;
 use crate::report::EpochReport;
-use crate::schedule::{ReduceOnPlateau, Schedule};
+use crate::schedule::Schedule;
 
 /// Rows of a batch unless said otherwise: the middle of the range 32 to 256 that usually works.
 const DEFAULT_BATCH_SIZE: usize = 128;

@@ -12,9 +12,9 @@ use crate::network::Network;
 use crate::optimizer::{Sgd, State};
 use crate::params::Buffer;
 use crate::plan::{Passes, Plan, lower, max_batch};
+use crate::plateau::Plateau;
 use crate::report::Evaluation;
 use crate::run::Engine;
-use crate::schedule::Plateau;
 use crate::spec::Spec;
 
 /// Below so many flop a question is answered by the calling thread alone: entering the thread pool

@@ -22,6 +22,7 @@ mod tests;
 use std::fmt;
 use std::ops::Range;
 
+use crate::optimizer::Optimizer;
 pub(crate) use call::{Call, Fused, Mask, Passes, Product, Sink};
 pub use cost::Cost;
 pub(crate) use layer_call::{Heads, LayerCall, NormCall};
@@ -42,6 +43,8 @@ pub struct Plan {
     /// What the loss of the network reads and writes instead, if there is that.
     pub(crate) scores: Option<Scores>,
     pub(crate) arena_len: usize,
+    /// Number of parameters.
+    pub(crate) parameters: usize,
     /// The running statistics that a training step brings up to date.
     pub(crate) running: Vec<RunningStep>,
     /// The parameters whose step is not fused into their gradient, in ascending order.
@@ -107,8 +110,42 @@ impl Plan {
     /// # Ok::<(), mlp::MlpError>(())
     /// ```
     pub fn cost(&self) -> Cost {
-        let calls = self.forward.iter().chain(self.backward_from_loss());
-        calls.map(Call::cost).sum()
+        self.forward_cost() + self.backward_cost()
+    }
+
+    /// Operations and bytes of the forward pass: of dense layers of `d_l` outputs `2 batch sum d_l d_(l-1)`
+    /// flop, of which a product with bias and activation is one call.
+    pub fn forward_cost(&self) -> Cost {
+        self.forward.iter().map(Call::cost).sum()
+    }
+
+    /// Operations and bytes of the backward pass: twice the products of the forward pass, less the data
+    /// gradient of the first layer, and `batch d_l` flop for each bias.
+    pub fn backward_cost(&self) -> Cost {
+        self.backward_from_loss().iter().map(Call::cost).sum()
+    }
+
+    /// Operations and bytes of an update of all parameters: `O(sum d_l d_(l-1))`, whatever the batch. A
+    /// root and a quotient are one operation each.
+    ///
+    /// ```
+    /// use mlp::{Adam, Mlp, Sgd};
+    /// let plan = Mlp::builder(9).dense(10).build()?.plan(32)?;
+    /// // A hundred parameters: `w - learning_rate g`; two arrays read, one written.
+    /// let cost = plan.update_cost(Sgd::new(0.1));
+    /// assert_eq!((cost.flop, cost.bytes_read, cost.bytes_written), (200, 800, 400));
+    /// assert_eq!(plan.update_cost(Adam::new(1e-3)).bytes(), 4 * 100 * (4 + 3));
+    /// # Ok::<(), mlp::MlpError>(())
+    /// ```
+    pub fn update_cost(&self, optimizer: impl Into<Optimizer>) -> Cost {
+        let optimizer = optimizer.into();
+        let n = self.parameters;
+        let slots = optimizer.kept();
+        Cost::of(
+            optimizer.flop() * n as u64,
+            n * (2 + slots),
+            n * (1 + slots),
+        )
     }
 
     /// The shapes `(m, n, k)` of the products of dense layers.

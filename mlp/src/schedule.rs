@@ -13,14 +13,12 @@
 //!
 //! As PyTorch's `StepLR`, `ExponentialLR`, `CosineAnnealingLR`, `LinearLR` and `OneCycleLR` with their
 //! defaults. A factor depends on t alone, so a training that is resumed needs no more than its counts;
-//! [`ReduceOnPlateau`] alone has a memory, which is part of a snapshot.
+//! [`ReduceOnPlateau`](crate::ReduceOnPlateau) alone has a memory, which is part of a snapshot.
 //!
 //! I. Loshchilov and F. Hutter, 2017, "SGDR: stochastic gradient descent with warm restarts",
 //! equation 5. L. Smith and N. Topin, 2019, "Super-convergence".
 
 use std::f64::consts::PI;
-
-use serde::{Deserialize, Serialize};
 
 use crate::error::MlpError;
 
@@ -211,146 +209,6 @@ impl Shape {
     }
 }
 
-/// Lowers the learning rate where the loss no longer falls, as PyTorch's `ReduceLROnPlateau`.
-///
-/// Watches the validation loss after each epoch, the training loss where there are no validation
-/// data. An epoch is better if its loss is below `best (1 - threshold)`. After more than `patience`
-/// epochs in a row that are not, the learning rate is multiplied by `factor`, and the count of epochs
-/// begins anew. Multiplies with a [`Schedule`], if there is one too.
-///
-/// ```
-/// use mlp::{ReduceOnPlateau, TrainConfig};
-/// let config = TrainConfig::default().reduce_on_plateau(ReduceOnPlateau::new(0.5).patience(3));
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq)]
-#[must_use]
-pub struct ReduceOnPlateau {
-    factor: f32,
-    patience: u64,
-    threshold: f32,
-    cooldown: u64,
-    lowest: f32,
-}
-
-impl ReduceOnPlateau {
-    /// Multiplies by `factor`, above 0 and below 1; patience 10, threshold 1e-4, no cooldown.
-    pub fn new(factor: f32) -> Self {
-        Self {
-            factor,
-            patience: 10,
-            threshold: 1e-4,
-            cooldown: 0,
-            lowest: 0.0,
-        }
-    }
-
-    /// Epochs without a better loss that are waited through.
-    pub fn patience(mut self, patience: u64) -> Self {
-        self.patience = patience;
-        self
-    }
-
-    /// Share of the best loss by which it has to fall to count as better: at least 0, below 1.
-    pub fn threshold(mut self, threshold: f32) -> Self {
-        self.threshold = threshold;
-        self
-    }
-
-    /// Epochs after a reduction in which none is counted as worse.
-    pub fn cooldown(mut self, cooldown: u64) -> Self {
-        self.cooldown = cooldown;
-        self
-    }
-
-    /// The lowest factor in all: finite, at least 0; 0 unless said otherwise.
-    pub fn lowest(mut self, lowest: f32) -> Self {
-        self.lowest = lowest;
-        self
-    }
-
-    pub(crate) fn check(&self) -> Result<(), MlpError> {
-        let share = (0.0..1.0).contains(&self.factor) && self.factor > 0.0;
-        if !share {
-            return Err(MlpError::Setting {
-                name: "plateau: factor",
-                expected: "a number above 0 and below 1",
-                got: self.factor.to_string(),
-            });
-        }
-        if !(0.0..1.0).contains(&self.threshold) {
-            return Err(MlpError::Setting {
-                name: "plateau: threshold",
-                expected: "a number of at least 0 and below 1",
-                got: self.threshold.to_string(),
-            });
-        }
-        not_negative("plateau: lowest", self.lowest)
-    }
-}
-
-/// What [`ReduceOnPlateau`] remembers.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Plateau {
-    /// Infinite before the first epoch, which no number in JSON is: kept as its bits.
-    #[serde(with = "bits")]
-    best: f32,
-    worse_epochs: u64,
-    cooling: u64,
-    /// The factor on the learning rate.
-    pub(crate) factor: f32,
-}
-
-impl Default for Plateau {
-    fn default() -> Self {
-        Self {
-            best: f32::INFINITY,
-            worse_epochs: 0,
-            cooling: 0,
-            factor: 1.0,
-        }
-    }
-}
-
-/// A float as the integer that its bits are.
-mod bits {
-    use serde::{Deserialize, Deserializer, Serializer};
-
-    pub(super) fn serialize<S: Serializer>(x: &f32, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_u32(x.to_bits())
-    }
-
-    pub(super) fn deserialize<'d, D: Deserializer<'d>>(from: D) -> Result<f32, D::Error> {
-        u32::deserialize(from).map(f32::from_bits)
-    }
-}
-
-impl Plateau {
-    /// Whether training can bring it about, and go on from it, having counted no further than `most`.
-    pub(crate) fn is_sound(&self, most: u64) -> bool {
-        let counted = self.worse_epochs.max(self.cooling) <= most;
-        counted && !self.best.is_nan() && (0.0..=1.0).contains(&self.factor)
-    }
-
-    /// Takes note of the loss of an epoch.
-    pub(crate) fn see(&mut self, settings: &ReduceOnPlateau, loss: f32) {
-        if loss < self.best * (1.0 - settings.threshold) {
-            self.best = loss;
-            self.worse_epochs = 0;
-        } else {
-            self.worse_epochs += 1;
-        }
-        if self.cooling > 0 {
-            self.cooling -= 1;
-            self.worse_epochs = 0;
-        }
-        if self.worse_epochs > settings.patience {
-            self.factor = (self.factor * settings.factor).max(settings.lowest.min(self.factor));
-            self.cooling = settings.cooldown;
-            self.worse_epochs = 0;
-        }
-    }
-}
-
 fn at_least(
     name: &'static str,
     value: u64,
@@ -365,7 +223,7 @@ fn positive(name: &'static str, value: f32) -> Result<(), MlpError> {
     refuse_unless(good, name, "a finite number above 0", value)
 }
 
-fn not_negative(name: &'static str, value: f32) -> Result<(), MlpError> {
+pub(crate) fn not_negative(name: &'static str, value: f32) -> Result<(), MlpError> {
     let good = value >= 0.0 && value.is_finite();
     refuse_unless(good, name, "a finite number of at least 0", value)
 }
@@ -463,31 +321,6 @@ mod tests {
         assert_eq!(schedule.per_step().per_epoch().at(3, 1), 0.5);
     }
 
-    /// Factors after each of these losses.
-    fn plateau(settings: ReduceOnPlateau, losses: &[f32]) -> Vec<f32> {
-        let mut plateau = Plateau::default();
-        let factors = losses.iter().map(|&loss| {
-            plateau.see(&settings, loss);
-            plateau.factor
-        });
-        factors.collect()
-    }
-
-    #[test]
-    fn a_plateau_lowers_the_rate_after_its_patience() {
-        let settings = ReduceOnPlateau::new(0.5).patience(1);
-        // 0.99995 is not better by the threshold; NaN never is.
-        assert_eq!(
-            plateau(settings, &[1.0, 0.99995, 1.0, 1.0, f32::NAN, 0.5, 0.5]),
-            [1.0, 1.0, 0.5, 0.5, 0.25, 0.25, 0.25]
-        );
-        let settings = settings.cooldown(2).lowest(0.3);
-        assert_eq!(
-            plateau(settings, &[1.0; 10]),
-            [1.0, 1.0, 0.5, 0.5, 0.5, 0.5, 0.3, 0.3, 0.3, 0.3]
-        );
-    }
-
     #[test]
     fn says_what_is_out_of_range() {
         let number = "expected a finite number";
@@ -530,18 +363,6 @@ mod tests {
             ),
         ] {
             assert_eq!(schedule.check().unwrap_err().to_string(), expected);
-        }
-        for (settings, name) in [
-            (ReduceOnPlateau::new(1.0), "plateau: factor"),
-            (ReduceOnPlateau::new(0.0), "plateau: factor"),
-            (
-                ReduceOnPlateau::new(0.5).threshold(1.0),
-                "plateau: threshold",
-            ),
-            (ReduceOnPlateau::new(0.5).lowest(-1.0), "plateau: lowest"),
-        ] {
-            let message = settings.check().unwrap_err().to_string();
-            assert!(message.starts_with(name), "{message}");
         }
     }
 }

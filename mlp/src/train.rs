@@ -15,9 +15,10 @@ use crate::model::Mlp;
 use crate::optimizer::{State, resolve};
 use crate::params::Buffer;
 use crate::plan::Passes;
+use crate::plateau::Plateau;
 use crate::report::{EpochReport, Evaluation, Report, StopReason};
 use crate::run::Engine;
-use crate::schedule::{Plateau, Schedule};
+use crate::schedule::Schedule;
 use crate::trainer::Trainer;
 
 /// Room in the history is made for so many epochs at most before there are as many.
@@ -98,38 +99,18 @@ fn train(
     max_epochs: usize,
 ) -> Result<Report, MlpError> {
     let clock = Instant::now();
-    config.check()?;
-    for data in [Some(data), config.validation].into_iter().flatten() {
-        match config.loss_fn {
-            // Which targets it can use, the user's own loss knows best.
-            Some(_) => mlp.network.check_inputs(data.inputs())?,
-            None => mlp.check_data(data)?,
-        }
-    }
-    let loss = mlp.network.spec.loss;
-    config.objective.check(loss, mlp.network.outputs())?;
-    let on_accuracy = config.early_stopping.is_some_and(|s| s.on_accuracy);
-    if on_accuracy && !loss.tells_classes() {
-        return Err(MlpError::Setting {
-            name: "early_stopping",
-            expected: "a network that tells classes apart, to watch its accuracy",
-            got: loss.to_string(),
-        });
-    }
+    check(mlp, data, config)?;
     let layout = mlp.network.graph.parameters();
     let factors = resolve(layout, &config.groups)?;
     if start == Start::Fresh {
         mlp.progress.state = State::new(config.optimizer, factors, layout.len());
         mlp.progress.epochs = 0;
+    }
+    // Without the setting, a reduction of an earlier training is none of this one.
+    if start == Start::Fresh || config.reduce_on_plateau.is_none() {
         mlp.progress.plateau = Plateau::default();
     }
     let batch_size = config.batch_size.min(data.n_samples());
-    // The last batch of an epoch has what is left.
-    mlp.network
-        .check_variance(match data.n_samples() % batch_size {
-            0 => batch_size,
-            rest => rest,
-        })?;
     let seed = config.seed.unwrap_or(mlp.network.spec.seed);
     let schedule = config.schedule.clone().unwrap_or_else(Schedule::constant);
     let trainer = Trainer::new(mlp, config.optimizer, &config.groups)?
@@ -153,6 +134,36 @@ fn train(
         trainer,
     };
     config.team().with_team(|team| training.run(team))
+}
+
+/// Checks data and settings of a training.
+pub(crate) fn check(mlp: &Mlp, data: Data<'_>, config: &TrainConfig<'_>) -> Result<(), MlpError> {
+    config.check()?;
+    for data in [Some(data), config.validation].into_iter().flatten() {
+        match config.loss_fn {
+            // Which targets it can use, the user's own loss knows best.
+            Some(_) => mlp.network.check_inputs(data.inputs())?,
+            None => mlp.check_data(data)?,
+        }
+    }
+    let loss = mlp.network.spec.loss;
+    config.objective.check(loss, mlp.network.outputs())?;
+    let on_accuracy = config.early_stopping.is_some_and(|s| s.on_accuracy);
+    if on_accuracy && !loss.tells_classes() {
+        return Err(MlpError::Setting {
+            name: "early_stopping",
+            expected: "a network that tells classes apart, to watch its accuracy",
+            got: loss.to_string(),
+        });
+    }
+    resolve(mlp.network.graph.parameters(), &config.groups)?;
+    let batch_size = config.batch_size.min(data.n_samples());
+    // The last batch of an epoch has what is left.
+    mlp.network
+        .check_variance(match data.n_samples() % batch_size {
+            0 => batch_size,
+            rest => rest,
+        })
 }
 
 /// A training under way.

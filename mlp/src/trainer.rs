@@ -10,6 +10,7 @@ use crate::loss::{Aim, BatchLoss, Criterion, LossBatch, LossFn, Objective};
 use crate::model::Mlp;
 use crate::optimizer::{Optimizer, ParamGroup, resolve};
 use crate::plan::Passes;
+use crate::plateau::Plateau;
 use crate::run::Engine;
 use crate::schedule::Schedule;
 
@@ -55,6 +56,8 @@ impl Mlp {
     /// # Errors
     /// [`MlpError::Setting`] if a setting of the optimiser is out of range.
     pub fn trainer(&mut self, optimizer: impl Into<Optimizer>) -> Result<Trainer<'_>, MlpError> {
+        // What a training lowered is none of a loop that watches no plateau.
+        self.progress.plateau = Plateau::default();
         Trainer::new(self, optimizer.into(), &[])
     }
 }

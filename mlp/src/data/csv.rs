@@ -84,7 +84,7 @@ impl CsvReader {
     /// Reads a file.
     ///
     /// # Errors
-    /// [`FileError`] if the file cannot be read, has no such column or no samples, if a line is
+    /// [`FileError`] if the file cannot be read, has no such column, two of one name, or no samples, if a line is
     /// shorter or longer than the first, or a cell is not a finite number or not a label.
     pub fn read(&self, path: impl AsRef<Path>) -> Result<Dataset, FileError> {
         let (name, reader) = file::open(path.as_ref())?;
@@ -112,6 +112,7 @@ impl CsvReader {
         let io = |error| FileError::io(name, &io::Error::from(error));
         // Without a header, these are the cells of the first sample.
         let first = reader.headers().map_err(io)?.clone();
+        self.check_titles(name, &first)?;
         let target = self.find_target(name, &first)?;
         let (mut features, mut labels, mut values) = (Vec::new(), Vec::new(), Vec::new());
         let mut record = StringRecord::new();
@@ -136,6 +137,22 @@ impl CsvReader {
             TargetKind::Value => Dataset::values(features, n_features, values, 1),
         }
         .map_err(|error| FileError::data(name, error))
+    }
+
+    /// Checks that no two columns have one name, unless they have none.
+    fn check_titles(&self, name: &str, first: &StringRecord) -> Result<(), FileError> {
+        for (position, title) in first.iter().enumerate().filter(|_| self.header) {
+            let earlier = first.iter().take(position).position(|other| other == title);
+            if let Some(earlier) = earlier.filter(|_| !title.is_empty()) {
+                return Err(FileError::format(
+                    name,
+                    "line 1",
+                    "columns of different names",
+                    format!("{title:?} in columns {} and {}", earlier + 1, position + 1),
+                ));
+            }
+        }
+        Ok(())
     }
 
     /// Position of the target column.
@@ -322,6 +339,11 @@ mod tests {
                 named.clone().header(true),
                 "a,b",
                 r#"line 1: expected a column named "y", got a, b"#,
+            ),
+            (
+                named.clone().header(true),
+                "y,a,y\n1,2,0",
+                r#"line 1: expected columns of different names, got "y" in columns 1 and 3"#,
             ),
             (
                 named,

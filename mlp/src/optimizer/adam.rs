@@ -15,7 +15,8 @@
 use kernels::{AdamRule, KernelError, Kernels, MatMut, Update};
 use serde::{Deserialize, Serialize};
 
-use super::{Chunk, MAX_SLOTS, check_not_negative, check_positive, check_share};
+use super::rule::{Rates, Rule, check_positive, check_share, no_slot};
+use super::{Chunk, MAX_SLOTS};
 use crate::error::MlpError;
 
 /// Adam: steps of about `learning_rate` in each parameter, whatever the scale of its gradient.
@@ -38,9 +39,6 @@ impl Default for Adam {
 }
 
 impl Adam {
-    /// The two moments.
-    pub(super) const SLOTS: [bool; MAX_SLOTS] = [true, true, false];
-
     /// Adam with beta1 = 0.9, beta2 = 0.999, eps = 1e-8.
     pub fn new(learning_rate: f32) -> Self {
         Self {
@@ -75,37 +73,40 @@ impl Adam {
         self.rule.weight_decay = weight_decay;
         self
     }
+}
 
-    pub(super) fn check(&self) -> Result<(), MlpError> {
-        check_not_negative("learning_rate", self.rule.learning_rate)?;
-        check_not_negative("weight_decay", self.rule.weight_decay)?;
-        check_not_negative("weight_decay", self.rule.decoupled_weight_decay)?;
+impl Rule for Adam {
+    fn rates(&mut self) -> Rates<'_> {
+        Rates {
+            learning_rate: &mut self.rule.learning_rate,
+            l2: &mut self.rule.weight_decay,
+            decoupled: Some(&mut self.rule.decoupled_weight_decay),
+        }
+    }
+
+    fn check(&self) -> Result<(), MlpError> {
         check_positive("eps", self.rule.eps)?;
         check_share("beta1", self.rule.beta1)?;
         check_share("beta2", self.rule.beta2)
     }
 
-    pub(super) fn learning_rate(&self) -> f32 {
-        self.rule.learning_rate
+    /// The two moments.
+    fn slots(&self) -> [bool; MAX_SLOTS] {
+        [true, true, false]
     }
 
-    pub(super) fn l2(&self) -> f32 {
-        self.rule.weight_decay
+    /// 3 and 4 of the moments, 2 of the factors without bias, 2 of root and eps, 3 of the step.
+    fn flop(&self) -> u64 {
+        let l2 = if self.rule.weight_decay > 0.0 { 2 } else { 0 };
+        let decoupled = if self.rule.decoupled_weight_decay > 0.0 {
+            2
+        } else {
+            0
+        };
+        14 + l2 + decoupled
     }
 
-    pub(super) fn scaled(mut self, learning_rate: f32, weight_decay: f32) -> Self {
-        self.rule.learning_rate *= learning_rate;
-        self.rule.weight_decay *= weight_decay;
-        self.rule.decoupled_weight_decay *= weight_decay;
-        self
-    }
-
-    pub(super) fn update(
-        &self,
-        kernels: &Kernels,
-        step: u64,
-        chunk: Chunk<'_>,
-    ) -> Result<(), KernelError> {
+    fn update(&self, kernels: &Kernels, step: u64, chunk: Chunk<'_>) -> Result<(), KernelError> {
         let [first_moment, second_moment, _] = chunk.slots;
         kernels.adam_update(
             AdamRule { step, ..self.rule },
@@ -116,19 +117,14 @@ impl Adam {
         )
     }
 
-    /// Update number `step`, counted from 1, of one matrix of parameters.
-    pub(super) fn on_matrix<'a>(
+    fn on_matrix<'a>(
         &self,
         step: u64,
         params: MatMut<'a>,
         slots: [Option<MatMut<'a>>; MAX_SLOTS],
     ) -> Result<Update<'a>, KernelError> {
         let [Some(first_moment), Some(second_moment), _] = slots else {
-            return Err(KernelError::Shape {
-                op: "adam_update",
-                expected: "two moments for each parameter".into(),
-                got: "fewer".into(),
-            });
+            return Err(no_slot("adam_update"));
         };
         let rule = AdamRule { step, ..self.rule };
         Ok(Update::Adam {

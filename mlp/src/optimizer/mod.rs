@@ -6,6 +6,7 @@
 mod adam;
 mod groups;
 mod rmsprop;
+mod rule;
 mod sgd;
 
 use std::ops::Range;
@@ -18,6 +19,7 @@ pub use adam::{Adam, AdamW};
 pub use groups::ParamGroup;
 pub(crate) use groups::{Factors, resolve};
 pub use rmsprop::Rmsprop;
+use rule::{Rule, check_not_negative};
 pub use sgd::Sgd;
 
 use crate::error::MlpError;
@@ -111,22 +113,41 @@ fn front<'a>(slice: &mut &'a mut [f32], len: usize) -> &'a mut [f32] {
 }
 
 impl Optimizer {
-    /// Checks the settings.
-    pub(crate) fn check(&self) -> Result<(), MlpError> {
+    fn rule(&self) -> &dyn Rule {
         match self {
-            Self::Sgd(sgd) => sgd.check(),
-            Self::Adam(adam) => adam.check(),
-            Self::Rmsprop(rmsprop) => rmsprop.check(),
+            Self::Sgd(sgd) => sgd,
+            Self::Adam(adam) => adam,
+            Self::Rmsprop(rmsprop) => rmsprop,
         }
     }
 
-    /// The settings with factors on the learning rate and on the weight decay.
-    fn scaled(&self, learning_rate: f32, weight_decay: f32) -> Self {
+    fn rule_mut(&mut self) -> &mut dyn Rule {
         match self {
-            Self::Sgd(sgd) => sgd.scaled(learning_rate, weight_decay).into(),
-            Self::Adam(adam) => adam.scaled(learning_rate, weight_decay).into(),
-            Self::Rmsprop(rmsprop) => rmsprop.scaled(learning_rate, weight_decay).into(),
+            Self::Sgd(sgd) => sgd,
+            Self::Adam(adam) => adam,
+            Self::Rmsprop(rmsprop) => rmsprop,
         }
+    }
+
+    /// Checks the settings.
+    pub(crate) fn check(&self) -> Result<(), MlpError> {
+        let mut copy = *self;
+        let rates = copy.rule_mut().rates();
+        check_not_negative("learning_rate", *rates.learning_rate)?;
+        check_not_negative("weight_decay", *rates.l2)?;
+        check_not_negative("weight_decay", rates.decoupled.map_or(0.0, |decay| *decay))?;
+        self.rule().check()
+    }
+
+    /// The settings with factors on the learning rate and on the weight decay.
+    pub(crate) fn scaled(mut self, learning_rate: f32, weight_decay: f32) -> Self {
+        let rates = self.rule_mut().rates();
+        *rates.learning_rate *= learning_rate;
+        *rates.l2 *= weight_decay;
+        if let Some(decay) = rates.decoupled {
+            *decay *= weight_decay;
+        }
+        self
     }
 
     /// The settings for parameters with these factors, at this factor of schedules.
@@ -135,39 +156,29 @@ impl Optimizer {
     }
 
     /// The step size, before all factors.
-    fn learning_rate(&self) -> f32 {
-        match self {
-            Self::Sgd(sgd) => sgd.learning_rate(),
-            Self::Adam(adam) => adam.learning_rate(),
-            Self::Rmsprop(rmsprop) => rmsprop.learning_rate(),
-        }
+    pub(crate) fn learning_rate(mut self) -> f32 {
+        *self.rule_mut().rates().learning_rate
+    }
+
+    /// The settings with another step size.
+    pub(crate) fn with_learning_rate(mut self, learning_rate: f32) -> Self {
+        *self.rule_mut().rates().learning_rate = learning_rate;
+        self
     }
 
     /// lambda of the term `lambda / 2 |w|^2` in the loss; decoupled decay has none.
-    fn l2(&self) -> f32 {
-        match self {
-            Self::Sgd(sgd) => sgd.l2(),
-            Self::Adam(adam) => adam.l2(),
-            Self::Rmsprop(rmsprop) => rmsprop.l2(),
-        }
+    fn l2(mut self) -> f32 {
+        *self.rule_mut().rates().l2
     }
 
-    /// Which of the slots it keeps a value in for each parameter.
-    fn slots(&self) -> [bool; MAX_SLOTS] {
-        match self {
-            Self::Sgd(sgd) => sgd.slots(),
-            Self::Adam(_) => Adam::SLOTS,
-            Self::Rmsprop(rmsprop) => rmsprop.slots(),
-        }
+    /// How many values it keeps for each parameter.
+    pub(crate) fn kept(&self) -> usize {
+        self.rule().slots().into_iter().filter(|&kept| kept).count()
     }
 
-    /// Update number `step`, counted from 1, of a part of the parameters.
-    fn update(&self, kernels: &Kernels, step: u64, chunk: Chunk<'_>) -> Result<(), KernelError> {
-        match self {
-            Self::Sgd(sgd) => sgd.update(kernels, chunk),
-            Self::Adam(adam) => adam.update(kernels, step, chunk),
-            Self::Rmsprop(rmsprop) => rmsprop.update(kernels, chunk),
-        }
+    /// Operations for each parameter.
+    pub(crate) fn flop(&self) -> u64 {
+        self.rule().flop()
     }
 }
 
@@ -192,7 +203,7 @@ impl State {
             optimizer,
             factors,
             rate: 1.0,
-            slots: optimizer.slots().map(slot),
+            slots: optimizer.rule().slots().map(slot),
             step: 0,
         }
     }
@@ -221,7 +232,7 @@ impl State {
     ) {
         let same_kind =
             std::mem::discriminant(&self.optimizer) == std::mem::discriminant(&optimizer);
-        if same_kind && self.optimizer.slots() == optimizer.slots() {
+        if same_kind && self.optimizer.rule().slots() == optimizer.rule().slots() {
             (self.optimizer, self.factors) = (optimizer, factors);
         } else {
             *self = Self::new(optimizer, factors, parameters);
@@ -299,11 +310,7 @@ impl State {
             false => Some(matrix(&mut slot[range.clone()])),
         });
         let slots = [first.transpose()?, second.transpose()?, third.transpose()?];
-        match optimizer {
-            Optimizer::Sgd(sgd) => Ok(sgd.on_matrix(params, slots)),
-            Optimizer::Adam(adam) => adam.on_matrix(self.step, params, slots),
-            Optimizer::Rmsprop(rmsprop) => rmsprop.on_matrix(params, slots),
-        }
+        optimizer.rule().on_matrix(self.step, params, slots)
     }
 
     /// The settings for the parameter that starts at `index`.
@@ -342,7 +349,8 @@ impl State {
                     break;
                 }
                 let settings = optimizer.treated(factors, *rate);
-                settings.update(kernels, *step, rest.split_off_front(len))?;
+                let part = rest.split_off_front(len);
+                settings.rule().update(kernels, *step, part)?;
                 start += len;
             }
             Ok(())
@@ -378,40 +386,4 @@ impl State {
             Some(error) => Err(error),
         }
     }
-}
-
-/// Checks that a setting is a finite number of at least 0.
-fn check_not_negative(name: &'static str, value: f32) -> Result<(), MlpError> {
-    if value.is_finite() && value >= 0.0 {
-        return Ok(());
-    }
-    Err(MlpError::Setting {
-        name,
-        expected: "a finite number of at least 0",
-        got: value.to_string(),
-    })
-}
-
-/// Checks that a setting is a finite number above 0.
-fn check_positive(name: &'static str, value: f32) -> Result<(), MlpError> {
-    if value.is_finite() && value > 0.0 {
-        return Ok(());
-    }
-    Err(MlpError::Setting {
-        name,
-        expected: "a finite number above 0",
-        got: value.to_string(),
-    })
-}
-
-/// Checks that a setting is at least 0 and below 1.
-fn check_share(name: &'static str, value: f32) -> Result<(), MlpError> {
-    if (0.0..1.0).contains(&value) {
-        return Ok(());
-    }
-    Err(MlpError::Setting {
-        name,
-        expected: "a number of at least 0 and below 1",
-        got: value.to_string(),
-    })
 }

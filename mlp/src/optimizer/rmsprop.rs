@@ -15,7 +15,8 @@
 use kernels::{KernelError, Kernels, MatMut, RmspropRule, Update};
 use serde::{Deserialize, Serialize};
 
-use super::{Chunk, MAX_SLOTS, check_not_negative, check_positive, check_share};
+use super::rule::{Rates, Rule, check_positive, check_share, no_slot};
+use super::{Chunk, MAX_SLOTS};
 use crate::error::MlpError;
 
 /// RMSprop: the gradient, divided by the root of the running mean of its square.
@@ -75,35 +76,38 @@ impl Rmsprop {
         self.rule.weight_decay = weight_decay;
         self
     }
+}
 
-    pub(super) fn check(&self) -> Result<(), MlpError> {
-        check_not_negative("learning_rate", self.rule.learning_rate)?;
-        check_not_negative("weight_decay", self.rule.weight_decay)?;
+impl Rule for Rmsprop {
+    fn rates(&mut self) -> Rates<'_> {
+        Rates {
+            learning_rate: &mut self.rule.learning_rate,
+            l2: &mut self.rule.weight_decay,
+            decoupled: None,
+        }
+    }
+
+    fn check(&self) -> Result<(), MlpError> {
         check_positive("eps", self.rule.eps)?;
         check_share("alpha", self.rule.alpha)?;
         check_share("momentum", self.rule.momentum)
     }
 
-    pub(super) fn learning_rate(&self) -> f32 {
-        self.rule.learning_rate
-    }
-
-    pub(super) fn l2(&self) -> f32 {
-        self.rule.weight_decay
-    }
-
-    pub(super) fn scaled(mut self, learning_rate: f32, weight_decay: f32) -> Self {
-        self.rule.learning_rate *= learning_rate;
-        self.rule.weight_decay *= weight_decay;
-        self
-    }
-
     /// The mean of squares; the mean, if it is centered; the velocity, if there is momentum.
-    pub(super) fn slots(&self) -> [bool; MAX_SLOTS] {
+    fn slots(&self) -> [bool; MAX_SLOTS] {
         [true, self.rule.centered, self.rule.momentum > 0.0]
     }
 
-    pub(super) fn update(&self, kernels: &Kernels, chunk: Chunk<'_>) -> Result<(), KernelError> {
+    /// 4 of the mean of squares, 3 of the quotient, 2 of the step; centered 3 of the mean and 2 of its
+    /// square; 2 of the momentum, 2 of the decay.
+    fn flop(&self) -> u64 {
+        let centered = if self.rule.centered { 5 } else { 0 };
+        let momentum = if self.rule.momentum > 0.0 { 2 } else { 0 };
+        let decay = if self.rule.weight_decay > 0.0 { 2 } else { 0 };
+        9 + centered + momentum + decay
+    }
+
+    fn update(&self, kernels: &Kernels, _: u64, chunk: Chunk<'_>) -> Result<(), KernelError> {
         let [second_moment, first_moment, velocity] = chunk.slots;
         kernels.rmsprop_update(
             self.rule,
@@ -115,20 +119,15 @@ impl Rmsprop {
         )
     }
 
-    /// The update of one matrix of parameters.
-    pub(super) fn on_matrix<'a>(
+    fn on_matrix<'a>(
         &self,
+        _: u64,
         params: MatMut<'a>,
         [second_moment, first_moment, velocity]: [Option<MatMut<'a>>; MAX_SLOTS],
     ) -> Result<Update<'a>, KernelError> {
-        let second_moment = second_moment.ok_or_else(|| KernelError::Shape {
-            op: "rmsprop_update",
-            expected: "a mean of squares for each parameter".into(),
-            got: "none".into(),
-        })?;
         Ok(Update::Rmsprop {
             rule: self.rule,
-            second_moment,
+            second_moment: second_moment.ok_or_else(|| no_slot("rmsprop_update"))?,
             first_moment,
             velocity,
             params,

@@ -13,7 +13,8 @@
 use kernels::{KernelError, Kernels, MatMut, SgdRule, Update};
 use serde::{Deserialize, Serialize};
 
-use super::{Chunk, MAX_SLOTS, check_not_negative, check_share};
+use super::rule::{Rates, Rule, check_share};
+use super::{Chunk, MAX_SLOTS};
 use crate::error::MlpError;
 
 /// Stochastic gradient descent: `w <- w - learning_rate v`, with `v` the gradient, or its running
@@ -60,10 +61,18 @@ impl Sgd {
         self.rule.weight_decay = weight_decay;
         self
     }
+}
 
-    pub(super) fn check(&self) -> Result<(), MlpError> {
-        check_not_negative("learning_rate", self.rule.learning_rate)?;
-        check_not_negative("weight_decay", self.rule.weight_decay)?;
+impl Rule for Sgd {
+    fn rates(&mut self) -> Rates<'_> {
+        Rates {
+            learning_rate: &mut self.rule.learning_rate,
+            l2: &mut self.rule.weight_decay,
+            decoupled: None,
+        }
+    }
+
+    fn check(&self) -> Result<(), MlpError> {
         check_share("momentum", self.rule.momentum)?;
         if self.rule.nesterov && self.rule.momentum == 0.0 {
             return Err(MlpError::Setting {
@@ -75,40 +84,37 @@ impl Sgd {
         Ok(())
     }
 
-    pub(super) fn learning_rate(&self) -> f32 {
-        self.rule.learning_rate
-    }
-
-    pub(super) fn l2(&self) -> f32 {
-        self.rule.weight_decay
-    }
-
-    pub(super) fn scaled(mut self, learning_rate: f32, weight_decay: f32) -> Self {
-        self.rule.learning_rate *= learning_rate;
-        self.rule.weight_decay *= weight_decay;
-        self
-    }
-
     /// The velocity, if there is momentum.
-    pub(super) fn slots(&self) -> [bool; MAX_SLOTS] {
+    fn slots(&self) -> [bool; MAX_SLOTS] {
         [self.rule.momentum > 0.0, false, false]
     }
 
-    pub(super) fn update(&self, kernels: &Kernels, chunk: Chunk<'_>) -> Result<(), KernelError> {
+    fn flop(&self) -> u64 {
+        let lines = [
+            true,
+            self.rule.weight_decay > 0.0,
+            self.rule.momentum > 0.0,
+            self.rule.nesterov,
+        ];
+        lines.into_iter().map(|line| 2 * u64::from(line)).sum()
+    }
+
+    fn update(&self, kernels: &Kernels, _: u64, chunk: Chunk<'_>) -> Result<(), KernelError> {
         let [velocity, ..] = chunk.slots;
         kernels.sgd_update(self.rule, chunk.gradients, velocity, chunk.parameters)
     }
 
-    /// The update of one matrix of parameters.
-    pub(super) fn on_matrix<'a>(
+    fn on_matrix<'a>(
         &self,
+        _: u64,
         params: MatMut<'a>,
         [velocity, ..]: [Option<MatMut<'a>>; MAX_SLOTS],
-    ) -> Update<'a> {
-        Update::Sgd {
-            rule: self.rule,
+    ) -> Result<Update<'a>, KernelError> {
+        let rule = self.rule;
+        Ok(Update::Sgd {
+            rule,
             velocity,
             params,
-        }
+        })
     }
 }

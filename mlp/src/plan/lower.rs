@@ -71,6 +71,7 @@ pub(crate) fn lower(graph: &Graph, batch: usize, passes: Passes) -> Plan {
             },
         }),
         arena_len: lowering.places.arena_len,
+        parameters: graph.parameters().len(),
         running,
         unfused: unfused(graph),
     }

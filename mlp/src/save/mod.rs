@@ -25,7 +25,7 @@ use crate::model::{Mlp, Progress};
 use crate::network::Network;
 use crate::optimizer::{Optimizer, State};
 use crate::params::{Buffer, Layout, Parameter, ParameterKind};
-use crate::schedule::Plateau;
+use crate::plateau::Plateau;
 use crate::spec::Spec;
 use tensors::{Tensor, TensorFile};
 

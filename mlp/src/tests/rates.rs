@@ -121,6 +121,33 @@ fn a_resumed_schedule_goes_on_where_it_was() {
 }
 
 #[test]
+fn a_reduction_ends_with_the_training_that_asked_for_it() {
+    let rate = 0.03;
+    let plateau = ReduceOnPlateau::new(0.5).patience(0).threshold(0.99);
+    let reduced = || config().reduce_on_plateau(plateau).max_epochs(3);
+    let mut net = small().build().unwrap();
+    let report = net.fit(&xor(), &reduced()).unwrap();
+    assert!(report.history[2].learning_rate < rate);
+    let lowered = net.progress.plateau.factor;
+    assert!(lowered < 1.0);
+    let saved = net.snapshot();
+    // With the setting it goes on, without it it does not, nor in a loop of one's own.
+    let report = net.resume(&xor(), &reduced()).unwrap();
+    assert_eq!(report.history[0].learning_rate, rate * lowered);
+    net.restore(&saved).unwrap();
+    let report = net.resume(&xor(), &config()).unwrap();
+    assert_eq!(report.history[0].learning_rate, rate);
+    net.restore(&saved).unwrap();
+    let report = net.partial_fit(&xor(), &config()).unwrap();
+    assert_eq!(report.history[0].learning_rate, rate);
+    net.restore(&saved).unwrap();
+    let mut trainer = net.trainer(Sgd::new(rate)).unwrap();
+    let (x, team) = (xor(), Team::solo());
+    trainer.step(x.inputs(), x.targets(), &team).unwrap();
+    assert_eq!(trainer.learning_rate(), rate);
+}
+
+#[test]
 fn a_loop_of_ones_own_can_have_a_schedule() {
     let x = MatRef::from_row_major(&XOR, 4, 2).unwrap();
     let (targets, team) = (Targets::Classes(&XOR_LABELS), Team::solo());
