@@ -1,5 +1,7 @@
 //! Collects the description of a network, layer by layer.
 
+mod sequences;
+
 use kernels::{Activation, Isa, Precision};
 
 use crate::init::Init;
@@ -52,7 +54,26 @@ impl<S> Builder<S> {
         self.layer(LayerSpec::Dense { width })
     }
 
-    /// Adds `y = act(x)`.
+    /// Adds `y = act(x)`; each activation has a method of its own, too.
+    ///
+    /// ```
+    /// use mlp::{Activation, Matrix, Mlp};
+    ///
+    /// let net = Mlp::builder(4)
+    ///     .dense(8).sigmoid()
+    ///     .dense(8).tanh()
+    ///     .dense(8).relu()
+    ///     .dense(8).leaky_relu(0.01)
+    ///     .dense(8).elu(1.0)
+    ///     .dense(8).softplus()
+    ///     .dense(8).gelu()
+    ///     .dense(8).gelu_tanh()
+    ///     .dense(8).activation(Activation::Silu)
+    ///     .dense(3)
+    ///     .build()?;
+    /// assert_eq!(net.forward(&Matrix::zeros(2, 4))?.cols(), 3);
+    /// # Ok::<(), mlp::MlpError>(())
+    /// ```
     pub fn activation(self, activation: Activation) -> Self {
         self.layer(LayerSpec::Activation(activation))
     }
@@ -139,10 +160,21 @@ impl<S> Builder<S> {
     /// # Ok::<(), mlp::MlpError>(())
     /// ```
     pub fn batch_norm(self) -> Self {
-        self.layer(LayerSpec::BatchNorm {
-            eps: NORM_EPS,
-            momentum: BATCH_NORM_MOMENTUM,
-        })
+        self.batch_norm_with(NORM_EPS, BATCH_NORM_MOMENTUM)
+    }
+
+    /// Adds batch normalisation with settings of one's own; otherwise as [`Builder::batch_norm`].
+    ///
+    /// `eps` is finite and above 0; `momentum`, the weight of the newest batch in the running statistics, at
+    /// least 0 and at most 1.
+    ///
+    /// ```
+    /// use mlp::Mlp;
+    /// let net = Mlp::builder(4).dense(16).batch_norm_with(1e-3, 0.01).relu().dense(3).build()?;
+    /// # Ok::<(), mlp::MlpError>(())
+    /// ```
+    pub fn batch_norm_with(self, eps: f32, momentum: f32) -> Self {
+        self.layer(LayerSpec::BatchNorm { eps, momentum })
     }
 
     /// Adds layer normalisation with PyTorch's eps of 1e-5:
@@ -155,70 +187,19 @@ impl<S> Builder<S> {
     /// # Ok::<(), mlp::MlpError>(())
     /// ```
     pub fn layer_norm(self) -> Self {
-        self.layer(LayerSpec::LayerNorm { eps: NORM_EPS })
+        self.layer_norm_with(NORM_EPS)
     }
 
-    /// Adds multi-head self-attention over the rows of a sample, with weights before and behind:
-    /// `softmax(Q K^T / sqrt(d)) V` for each head of `d = width / heads` columns.
-    ///
-    /// [`build`](MlpBuilder::build) refuses heads that do not divide the width.
+    /// Adds layer normalisation with an eps of one's own, finite and above 0; otherwise as
+    /// [`Builder::layer_norm`].
     ///
     /// ```
     /// use mlp::Mlp;
-    /// let net = Mlp::builder(6 * 8).rows(6).attention(2).rows(1).dense(3).build()?;
+    /// let net = Mlp::builder(4).dense(16).layer_norm_with(1e-6).relu().dense(3).build()?;
     /// # Ok::<(), mlp::MlpError>(())
     /// ```
-    pub fn attention(self, heads: usize) -> Self {
-        let causal = false;
-        self.layer(LayerSpec::Attention { heads, causal })
-    }
-
-    /// Adds attention that hides from each row the rows behind it; otherwise as
-    /// [`Builder::attention`].
-    pub fn causal_attention(self, heads: usize) -> Self {
-        let causal = true;
-        self.layer(LayerSpec::Attention { heads, causal })
-    }
-
-    /// Adds a block of a Transformer encoder over the rows of a sample, normalised before:
-    /// `z = x + attention(norm(x))`, `y = z + W_2 gelu(W_1 norm(z) + b_1) + b_2` with `hidden` columns
-    /// between the two.
-    ///
-    /// ```
-    /// use mlp::Mlp;
-    /// // Sequences of 8 out of 10 symbols.
-    /// let net = Mlp::builder(8)
-    ///     .embedding(10, 32)
-    ///     .transformer(4, 64)
-    ///     .layer_norm()
-    ///     .rows(1)
-    ///     .dense(3)
-    ///     .build()?;
-    /// # Ok::<(), mlp::MlpError>(())
-    /// ```
-    pub fn transformer(self, heads: usize, hidden: usize) -> Self {
-        self.layer(LayerSpec::Transformer {
-            heads,
-            hidden,
-            causal: false,
-        })
-    }
-
-    /// Adds a block of a Transformer whose rows do not see the rows behind them; otherwise as
-    /// [`Builder::transformer`].
-    pub fn causal_transformer(self, heads: usize, hidden: usize) -> Self {
-        self.layer(LayerSpec::Transformer {
-            heads,
-            hidden,
-            causal: true,
-        })
-    }
-
-    /// Adds an embedding, at the beginning of a network: the values of a sample are the numbers of
-    /// symbols, whole numbers from 0 on and below `symbols`; each becomes a row of a table of
-    /// `symbols x width`, plus one of a table of places. Both are learned.
-    pub fn embedding(self, symbols: usize, width: usize) -> Self {
-        self.layer(LayerSpec::Embedding { symbols, width })
+    pub fn layer_norm_with(self, eps: f32) -> Self {
+        self.layer(LayerSpec::LayerNorm { eps })
     }
 
     /// Adds inverted dropout: in training `y = m x / (1 - rate)`, where m is 0 with probability `rate` and
@@ -269,6 +250,14 @@ impl<S> Builder<S> {
 
     /// Adds a skip connection between widths that may differ: `y = x + s P^T` with a learned
     /// `P: width of x x width of s`; otherwise as [`Builder::skip`].
+    ///
+    /// ```
+    /// use mlp::Mlp;
+    /// let net = Mlp::builder(8).dense(16).tanh().dense(32).tanh().skip_projected(1).dense(3).build()?;
+    /// // The projection leads from 16 values to 32.
+    /// assert_eq!(net.weights(2).map(|w| (w.rows(), w.cols())), Some((32, 16)));
+    /// # Ok::<(), mlp::MlpError>(())
+    /// ```
     pub fn skip_projected(self, over: usize) -> Self {
         self.layer(LayerSpec::Skip {
             over,
@@ -306,6 +295,14 @@ impl<S> Builder<S> {
 
     /// Adds a residual block that may change the width: `y = block(x) + x P^T` with a learned
     /// `P: width of the block x width of x`.
+    ///
+    /// ```
+    /// use mlp::Mlp;
+    /// let net = Mlp::builder(8).residual_projected(|block| block.dense(16).relu().dense(16)).relu();
+    /// let net = net.dense(3).build()?;
+    /// assert_eq!(net.dense_layers(), 4);
+    /// # Ok::<(), mlp::MlpError>(())
+    /// ```
     pub fn residual_projected(self, block: impl FnOnce(BlockBuilder) -> BlockBuilder) -> Self {
         self.layer(LayerSpec::Residual {
             block: block(BlockBuilder::default()).layers,
@@ -335,25 +332,6 @@ impl<S> Builder<S> {
         self.layer(LayerSpec::Concat {
             block: block(BlockBuilder::default()).layers,
         })
-    }
-
-    /// Divides the values of each sample into `rows` rows, one after the other: a sequence. The layers
-    /// behind it act on each row alone, with the same parameters; `rows(1)` makes a sample whole again,
-    /// which the end of a network needs.
-    ///
-    /// ```
-    /// use mlp::Mlp;
-    ///
-    /// // Four steps of three features each: every step goes through the same dense layer.
-    /// let net = Mlp::builder(4 * 3).rows(4).dense(8).relu().rows(1).dense(2).build()?;
-    /// assert_eq!(net.weights(0).map(|w| (w.rows(), w.cols())), Some((8, 3)));
-    /// assert_eq!(net.weights(1).map(|w| (w.rows(), w.cols())), Some((2, 32)));
-    /// # Ok::<(), mlp::MlpError>(())
-    /// ```
-    ///
-    /// [`build`](MlpBuilder::build) refuses a number that does not divide that of the values.
-    pub fn rows(self, rows: usize) -> Self {
-        self.layer(LayerSpec::Rows { rows })
     }
 }
 
@@ -398,6 +376,15 @@ impl Builder<Settings> {
     ///
     /// The loss belongs to the network, not to a training: it decides what
     /// [`predict`](crate::Mlp::predict) and [`evaluate`](crate::Mlp::evaluate) mean.
+    ///
+    /// ```
+    /// use mlp::{Loss, Mlp};
+    /// // Values; values with outliers; three questions to be answered with yes or no.
+    /// let net = Mlp::builder(4).dense(1).loss(Loss::MeanSquaredError).build()?;
+    /// let net = Mlp::builder(4).dense(1).loss(Loss::Huber { delta: 1.0 }).build()?;
+    /// let net = Mlp::builder(4).dense(3).loss(Loss::BinaryCrossEntropy).build()?;
+    /// # Ok::<(), mlp::MlpError>(())
+    /// ```
     pub fn loss(mut self, loss: Loss) -> Self {
         self.settings.loss = loss;
         self
@@ -407,6 +394,16 @@ impl Builder<Settings> {
     ///
     /// Without it each layer follows its activation: He normal before the ReLU family, Xavier
     /// uniform before all else. Biases start at 0.
+    ///
+    /// ```
+    /// use mlp::{Init, Mlp};
+    /// let net = Mlp::builder(64).dense(64).tanh().dense(64).init(Init::Orthogonal).build()?;
+    /// // Rows are orthogonal, and of length 1.
+    /// let w = net.weights(0).expect("a dense layer");
+    /// let dot = |i, j| w.row(i).into_iter().flatten().zip(w.row(j).into_iter().flatten()).map(|(a, b)| a * b).sum::<f32>();
+    /// assert!((dot(0, 0) - 1.0).abs() < 1e-5 && dot(0, 1).abs() < 1e-5);
+    /// # Ok::<(), mlp::MlpError>(())
+    /// ```
     pub fn init(mut self, init: Init) -> Self {
         self.settings.init = Some(init);
         self

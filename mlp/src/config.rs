@@ -27,6 +27,21 @@ const DEFAULT_MAX_EPOCHS: usize = 20;
 /// An epoch counts as better if its validation loss is below that of the last better epoch, or its
 /// accuracy above, by more than `min_delta`. After `patience` epochs in a row that are not, the
 /// training ends.
+///
+/// ```
+/// use mlp::{Dataset, EarlyStopping, Mlp, TrainConfig};
+///
+/// let x: Vec<f32> = (0..80).map(|i| (i % 8) as f32).collect();
+/// let data = Dataset::classes(x.clone(), 1, x.iter().map(|&x| u32::from(x > 3.0)).collect())?;
+/// let (train, valid) = data.stratified_split(0.75, 42)?;
+/// let mut net = Mlp::builder(1).dense(8).tanh().dense(2).build()?;
+/// let report = net.fit(&train, &TrainConfig::default()
+///     .max_epochs(500)
+///     .validation(&valid)
+///     .early_stopping(EarlyStopping::patience(3).on_accuracy().restore_best()))?;
+/// assert!(report.epochs < 500);
+/// # Ok::<(), mlp::MlpError>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[must_use]
 pub struct EarlyStopping {
@@ -191,7 +206,8 @@ impl<'a> TrainConfig<'a> {
     }
 
     /// Lowers the learning rate where the validation loss, or the training loss without validation
-    /// data, no longer falls; multiplies with a schedule.
+    /// data, no longer falls; multiplies with a schedule. What has been lowered stays so in a
+    /// [`resume`](crate::Mlp::resume) with this setting; a training without it begins with the full rate.
     pub fn reduce_on_plateau(mut self, settings: ReduceOnPlateau) -> Self {
         self.reduce_on_plateau = Some(settings);
         self

@@ -14,7 +14,7 @@ mod op;
 
 use crate::params::{BufferId, Initial, Layout, ParamId, ParameterKind};
 
-pub(crate) use op::{NormParameters, Op, RunningStatistics};
+pub(crate) use op::{NormParameters, Op, Over, RunningStatistics};
 
 /// Index of a node in its graph.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -77,6 +77,6 @@ pub use plateau::ReduceOnPlateau;
 pub use report::{EpochReport, Evaluation, Report, StopReason};
 pub use save::ModelFileError;
 pub use schedule::Schedule;
-pub use spec::{LayerSpec, Shortcut, Spec};
+pub use spec::{LayerSpec, Shortcut, Spec, TransformerBlock};
 pub use suggest::Suggestion;
 pub use trainer::Trainer;

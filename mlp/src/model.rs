@@ -58,6 +58,22 @@ impl Progress {
 ///
 /// A training that goes on from a restored snapshot ends in the same bits as one that was not
 /// interrupted.
+///
+/// ```
+/// use mlp::{Dataset, Mlp, TrainConfig};
+///
+/// let data = Dataset::classes(vec![0., 1., 2., 3.], 1, vec![0, 0, 1, 1])?;
+/// let config = || TrainConfig::default().max_epochs(3);
+/// let mut net = Mlp::builder(1).dense(2).build()?;
+/// net.fit(&data, &config())?;
+/// let saved = net.snapshot();
+/// net.resume(&data, &config())?;
+/// let six_epochs = net.parameters().to_vec();
+/// net.restore(&saved)?;
+/// net.resume(&data, &config())?;
+/// assert_eq!(net.parameters(), six_epochs);
+/// # Ok::<(), mlp::MlpError>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Snapshot {
     parameters: Buffer,

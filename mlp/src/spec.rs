@@ -65,8 +65,14 @@ pub enum LayerSpec {
         /// Whether a row does not see the rows behind it.
         causal: bool,
     },
-    /// A block of a Transformer, normalised before: `z = x + attention(norm(x))`,
-    /// `y = z + W_2 gelu(W_1 norm(z) + b_1) + b_2`.
+    /// What the samples end with is no part of them: rows whose values are all `value`, which no attention
+    /// sees. Stands at the beginning, before the rows or the embedding that it means.
+    Padding {
+        /// The value; finite.
+        value: f32,
+    },
+    /// A block of a Transformer, normalised before: `z = x + drop(attention(norm(x)))`,
+    /// `y = z + drop(W_2 drop(gelu(W_1 norm(z) + b_1)) + b_2)`.
     Transformer {
         /// Number of heads; divides the width.
         heads: usize,
@@ -74,6 +80,9 @@ pub enum LayerSpec {
         hidden: usize,
         /// Whether a row does not see the rows behind it.
         causal: bool,
+        /// The share that dropout drops, at least 0 and below 1; 0 is no dropout.
+        #[serde(default)]
+        dropout: f32,
     },
     /// `y_t = table_(n_t) + positions_t`: the values of a sample are the numbers of symbols, each of
     /// which becomes a row.
@@ -95,6 +104,41 @@ pub enum LayerSpec {
         /// Rows of a sample; divides the number of its values.
         rows: usize,
     },
+}
+
+/// What a block of a Transformer is made of, see [`Builder::transformer_block`](crate::Builder::transformer_block).
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[must_use]
+pub struct TransformerBlock {
+    pub(crate) heads: usize,
+    pub(crate) hidden: usize,
+    pub(crate) causal: bool,
+    pub(crate) dropout: f32,
+}
+
+impl TransformerBlock {
+    /// So many heads, which divide the width, and hidden columns; every row sees every row, and nothing
+    /// is dropped.
+    pub fn new(heads: usize, hidden: usize) -> Self {
+        Self {
+            heads,
+            hidden,
+            causal: false,
+            dropout: 0.0,
+        }
+    }
+
+    /// Hides from each row the rows behind it.
+    pub fn causal(mut self) -> Self {
+        self.causal = true;
+        self
+    }
+
+    /// The share that is dropped, at least 0 and below 1.
+    pub fn dropout(mut self, rate: f32) -> Self {
+        self.dropout = rate;
+        self
+    }
 }
 
 /// The way around a block.

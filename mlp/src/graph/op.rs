@@ -32,6 +32,16 @@ impl NormParameters {
     }
 }
 
+/// What attention is over.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Over {
+    pub(crate) heads: usize,
+    /// Whether a row does not see the rows behind it.
+    pub(crate) causal: bool,
+    /// The value that samples are filled up with: rows of it at their end are seen by none.
+    pub(crate) padding: Option<f32>,
+}
+
 /// Statistics over the batches of a training.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct RunningStatistics {
@@ -89,8 +99,7 @@ pub(crate) enum Op {
     Attention {
         qkv: NodeId,
         lse: NodeId,
-        heads: usize,
-        causal: bool,
+        over: Over,
     },
     /// `y_t = table_n + positions_t` for the number n at place t
     Embedding {
@@ -118,8 +127,7 @@ pub(crate) enum Op {
         y: NodeId,
         qkv: NodeId,
         lse: NodeId,
-        heads: usize,
-        causal: bool,
+        over: Over,
     },
     /// dtable and dpositions
     EmbeddingGradient {

@@ -7,12 +7,14 @@
 //! y = [head_1, head_2, ...] W_out^T + b_out
 //! ```
 //!
-//! A causal one hides from each row the rows behind it. A. Vaswani et al., 2017, "Attention is all you
+//! A causal one hides from each row the rows behind it; what a sample is filled up with at its end is
+//! hidden from all. A. Vaswani et al., 2017, "Attention is all you
 //! need"; PyTorch's `MultiheadAttention`.
 
 use kernels::Activation;
 
 use super::linear::Linear;
+pub(crate) use crate::graph::Over;
 use crate::graph::{Graph, NodeId, Op, Shape};
 
 /// What one number each is computed for: Q, K and V.
@@ -24,10 +26,10 @@ pub(crate) fn forward(
     graph: &mut Graph,
     name: &str,
     x: NodeId,
-    heads: usize,
-    causal: bool,
+    over: Over,
 ) -> Option<([Linear; 2], NodeId)> {
     let Shape { rows, width } = graph.node(x).shape;
+    let heads = over.heads;
     if heads == 0 || !width.is_multiple_of(heads) {
         return None;
     }
@@ -37,12 +39,7 @@ pub(crate) fn forward(
     let qkv = into.forward(graph, x);
     let shape = Shape { rows, width: heads };
     let lse = graph.forward_shaped(Op::Statistics { x: qkv }, shape, |_, _, _| ());
-    let op = Op::Attention {
-        qkv,
-        lse,
-        heads,
-        causal,
-    };
+    let op = Op::Attention { qkv, lse, over };
     let y = graph.forward(qkv, op, width, backward);
     let out = Linear::new(graph, &format!("{name}.out_proj"), y, width, identity);
     let y = out.forward(graph, y);
@@ -51,13 +48,7 @@ pub(crate) fn forward(
 
 /// The gradient with respect to Q, K and V, side by side.
 fn backward(graph: &mut Graph, y: NodeId, dy: NodeId) {
-    let Op::Attention {
-        qkv,
-        lse,
-        heads,
-        causal,
-    } = graph.node(y).op
-    else {
+    let Op::Attention { qkv, lse, over } = graph.node(y).op else {
         return;
     };
     let op = Op::AttentionGradient {
@@ -65,8 +56,7 @@ fn backward(graph: &mut Graph, y: NodeId, dy: NodeId) {
         y,
         qkv,
         lse,
-        heads,
-        causal,
+        over,
     };
     let dx = graph.gradient(op, qkv);
     graph.flow(qkv, dx);

@@ -28,6 +28,7 @@ pub(crate) fn build(spec: &Spec) -> Result<(Graph, Vec<Linear>), MlpError> {
     spec.check()?;
     let mut net = Building {
         graph: Graph::new(spec.inputs),
+        padding: None,
         dense: Vec::new(),
     };
     let input = net.graph.input();
@@ -40,9 +41,18 @@ pub(crate) fn build(spec: &Spec) -> Result<(Graph, Vec<Linear>), MlpError> {
     Ok((net.graph, net.dense))
 }
 
+/// Rows of this value at the end of the `steps` rows of a sample are no part of it.
+#[derive(Clone, Copy)]
+struct Padding {
+    value: f32,
+    steps: usize,
+}
+
 /// A network to which layers are being added.
 struct Building {
     graph: Graph,
+    /// What the samples are filled up with.
+    padding: Option<Padding>,
     /// The dense layers, in the order of their parameters.
     dense: Vec<Linear>,
 }
@@ -99,6 +109,11 @@ impl Building {
                         }
                     }
                 }
+                LayerSpec::Residual { block, .. } | LayerSpec::Concat { block }
+                    if block.is_empty() =>
+                {
+                    return refuse("a block of at least one layer", "none".into());
+                }
                 LayerSpec::Residual { block, shortcut } => {
                     let y = self.list(&format!("{name}."), block, x)?;
                     self.around(&name, y, x, *shortcut)?
@@ -122,8 +137,36 @@ impl Building {
                 LayerSpec::LayerNorm { eps } => {
                     layer_norm::forward(&mut self.graph, &name, x, *eps)
                 }
+                LayerSpec::Padding { value } => {
+                    if !value.is_finite() {
+                        return refuse("a finite value of the padding", value.to_string());
+                    }
+                    let steps = match layers.get(position + 1) {
+                        Some(&LayerSpec::Rows { rows }) => Some(rows),
+                        Some(LayerSpec::Embedding { .. }) => Some(self.graph.node(x).shape.width),
+                        _ => None,
+                    };
+                    let Some(steps) = steps.filter(|_| x == self.graph.input()) else {
+                        let expected = "padding at the beginning, before rows or an embedding";
+                        return refuse(expected, "padding in another place".into());
+                    };
+                    let value = *value;
+                    self.padding = Some(Padding { value, steps });
+                    x
+                }
                 LayerSpec::Attention { heads, causal } => {
-                    match attention::forward(&mut self.graph, &name, x, *heads, *causal) {
+                    let steps = self.graph.node(x).shape.rows.of(1);
+                    if let Some(padding) = self.padding.filter(|padding| padding.steps != steps) {
+                        let expected = "attention over the rows that may be padding";
+                        let got = format!("{steps} rows instead of {}", padding.steps);
+                        return refuse(expected, got);
+                    }
+                    let over = attention::Over {
+                        heads: *heads,
+                        causal: *causal,
+                        padding: self.padding.map(|padding| padding.value),
+                    };
+                    match attention::forward(&mut self.graph, &name, x, over) {
                         Some((projections, y)) => {
                             self.dense.extend(projections);
                             y
@@ -139,9 +182,14 @@ impl Building {
                     heads,
                     hidden,
                     causal,
+                    dropout,
                 } => {
+                    if !(0.0..1.0).contains(dropout) {
+                        let expected = "a dropout of at least 0 and below 1";
+                        return refuse(expected, dropout.to_string());
+                    }
                     let width = self.graph.node(x).shape.width;
-                    let block = transformer::block(width, *heads, *hidden, *causal);
+                    let block = transformer::block(width, *heads, *hidden, *causal, *dropout);
                     self.list(&format!("{name}."), &block, x)?
                 }
                 LayerSpec::Embedding { symbols, width } => {

@@ -1,13 +1,14 @@
 //! The block of a Transformer encoder, out of other layers.
 //!
 //! ```text
-//! z = x + attention(norm(x))
-//! y = z + W_2 gelu(W_1 norm(z) + b_1) + b_2
+//! z = x + drop(attention(norm(x)))
+//! y = z + drop(W_2 drop(gelu(W_1 norm(z) + b_1)) + b_2)
 //! ```
 //!
 //! The norms come before what they feed, so that a gradient has a way from the last block to the
 //! first that no norm scales (R. Xiong et al., 2020, "On layer normalization in the Transformer
-//! architecture").
+//! architecture"). Dropout stands where PyTorch's `TransformerEncoderLayer` has it with `norm_first`, but
+//! for that on the weights of the attention, whose matrix never exists whole.
 
 use kernels::Activation;
 
@@ -17,20 +18,34 @@ use crate::spec::{LayerSpec, Shortcut};
 const EPS: f32 = 1e-5;
 
 /// The layers of a block over rows of `width` columns.
-pub(super) fn block(width: usize, heads: usize, hidden: usize, causal: bool) -> Vec<LayerSpec> {
-    let around = |mut block: Vec<LayerSpec>| {
-        block.insert(0, LayerSpec::LayerNorm { eps: EPS });
-        LayerSpec::Residual {
-            block,
-            shortcut: Shortcut::Identity,
-        }
+pub(super) fn block(
+    width: usize,
+    heads: usize,
+    hidden: usize,
+    causal: bool,
+    dropout: f32,
+) -> Vec<LayerSpec> {
+    let rate = dropout;
+    // Without dropout there is no layer of it, nor a number in the names of those behind it.
+    let drop = || (rate != 0.0).then_some(LayerSpec::Dropout { rate });
+    let around = |block: Vec<Option<LayerSpec>>| LayerSpec::Residual {
+        block: block.into_iter().flatten().collect(),
+        shortcut: Shortcut::Identity,
     };
+    let norm = Some(LayerSpec::LayerNorm { eps: EPS });
     vec![
-        around(vec![LayerSpec::Attention { heads, causal }]),
         around(vec![
-            LayerSpec::Dense { width: hidden },
-            LayerSpec::Activation(Activation::Gelu),
-            LayerSpec::Dense { width },
+            norm.clone(),
+            Some(LayerSpec::Attention { heads, causal }),
+            drop(),
+        ]),
+        around(vec![
+            norm,
+            Some(LayerSpec::Dense { width: hidden }),
+            Some(LayerSpec::Activation(Activation::Gelu)),
+            drop(),
+            Some(LayerSpec::Dense { width }),
+            drop(),
         ]),
     ]
 }

@@ -1,6 +1,7 @@
 //! The calls of layers that are no products: normalisation, attention, embedding.
 
 use super::region::{Region, Source};
+use crate::graph::Over;
 
 /// Scale, shift and eps of a normalisation.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -11,13 +12,12 @@ pub(crate) struct NormCall {
     pub(crate) eps: f32,
 }
 
-/// What attention is over.
+/// What attention is over, in a batch.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Heads {
     /// Sequences.
     pub(crate) batch: usize,
-    pub(crate) heads: usize,
-    pub(crate) causal: bool,
+    pub(crate) over: Over,
 }
 
 /// One call of the kernel of a layer. Regions are in the arena unless it says otherwise; gradients of

@@ -10,7 +10,7 @@ use super::{
     Call, Fused, Heads, LayerCall, Mask, NormCall, Passes, Plan, Product, Region, RunningStep,
     Scores, Sink, Source,
 };
-use crate::graph::{Graph, NodeId, NormParameters, Op, Shape};
+use crate::graph::{Graph, NodeId, NormParameters, Op, Over, Shape};
 use crate::params::{BufferId, LINE, ParamId, Parameter};
 
 /// The most rows for which bytes of values and counts of operations stay within `isize::MAX`.
@@ -338,14 +338,9 @@ impl Lowering<'_> {
                 dy: value(dy),
                 dx: y,
             },
-            Op::Attention {
-                qkv,
-                lse,
-                heads,
-                causal,
-            } => LayerCall::Attention {
+            Op::Attention { qkv, lse, over } => LayerCall::Attention {
                 qkv: value(qkv),
-                over: self.heads(heads, causal),
+                over: self.heads(over),
                 lse: value(lse),
                 y,
             },
@@ -354,11 +349,10 @@ impl Lowering<'_> {
                 y: output,
                 qkv,
                 lse,
-                heads,
-                causal,
+                over,
             } => LayerCall::AttentionGradient {
                 qkv: value(qkv),
-                over: self.heads(heads, causal),
+                over: self.heads(over),
                 lse: value(lse),
                 y: value(output),
                 dy: value(dy),
@@ -389,12 +383,9 @@ impl Lowering<'_> {
         })
     }
 
-    fn heads(&self, heads: usize, causal: bool) -> Heads {
-        Heads {
-            batch: self.batch,
-            heads,
-            causal,
-        }
+    fn heads(&self, over: Over) -> Heads {
+        let batch = self.batch;
+        Heads { batch, over }
     }
 
     fn norm(&self, norm: NormParameters) -> NormCall {

@@ -1,11 +1,11 @@
 //! Makes the calls of layers that are no products.
 
 use kernels::{
-    Attention, AttentionGradients, AttentionWorkspace, KernelError, Kernels, MatMut, MatRef, Norm,
-    NormGradients, Running, Statistics, StatisticsMut, Team,
+    Attention, AttentionGradients, KernelError, Kernels, MatMut, MatRef, Norm, NormGradients,
+    Running, Statistics, StatisticsMut, Team,
 };
 
-use super::memory::{Memory, Rest, carve, matrix};
+use super::memory::{AttentionScratch, Memory, Rest, carve, matrix};
 use crate::plan::{Heads, LayerCall, NormCall, Region, Source};
 
 /// The arena without the two regions that a call writes.
@@ -85,9 +85,10 @@ impl Memory<'_> {
         &mut self,
         call: &LayerCall,
         kernels: &Kernels,
-        workspace: &mut AttentionWorkspace,
+        scratch: &mut AttentionScratch,
         team: &Team,
     ) -> Result<(), KernelError> {
+        let workspace = &mut scratch.workspace;
         match call {
             LayerCall::LayerNorm {
                 x,
@@ -173,7 +174,13 @@ impl Memory<'_> {
             }
             LayerCall::Attention { qkv, over, lse, y } => {
                 let (arena, [y, mut lse]) = carve_two(self.arena, [y, lse])?;
-                let attention = attention(arena.read(qkv)?, over);
+                let seen = lengths(
+                    self.input,
+                    y.rows() / over.batch,
+                    over,
+                    &mut scratch.lengths,
+                );
+                let attention = attention(arena.read(qkv)?, over, seen);
                 let lse = lse.as_mut_slice().unwrap_or_default();
                 kernels.attention(&attention, y, lse, workspace, team)
             }
@@ -186,7 +193,8 @@ impl Memory<'_> {
                 dx,
             } => {
                 let (arena, dx) = carve(self.arena, dx)?;
-                let attention = attention(arena.read(qkv)?, over);
+                let seen = lengths(self.input, y.rows / over.batch, over, &mut scratch.lengths);
+                let attention = attention(arena.read(qkv)?, over, seen);
                 let forward = (arena.read(y)?, slice(arena.read(lse)?));
                 let width = y.cols;
                 let (dq, rest) = dx.split_at_col(width);
@@ -244,12 +252,31 @@ fn norm_of<'m>(parameters: &'m [f32], norm: &NormCall) -> Norm<'m> {
     }
 }
 
+/// How many of the `steps` rows of each sample stand before its padding; `None` if there is none.
+fn lengths<'l>(
+    input: MatRef<'_>,
+    steps: usize,
+    over: &Heads,
+    lengths: &'l mut Vec<u32>,
+) -> Option<&'l [u32]> {
+    let padding = over.over.padding?;
+    let width = input.cols() / steps;
+    lengths.clear();
+    lengths.extend((0..input.rows()).map(|sample| {
+        let last = (0..input.cols()).rfind(|&col| *input.at(sample, col) != padding);
+        last.map_or(0, |col| col as u32 / width as u32 + 1)
+    }));
+    Some(lengths)
+}
+
 /// Q, K and V of a matrix that holds them side by side.
-fn attention<'m>(qkv: MatRef<'m>, over: &Heads) -> Attention<'m> {
+fn attention<'m>(qkv: MatRef<'m>, over: &Heads, lengths: Option<&'m [u32]>) -> Attention<'m> {
+    let Heads { batch, over } = *over;
     let width = qkv.cols() / 3;
     let part = |number: usize| qkv.part(0..qkv.rows(), number * width..(number + 1) * width);
     Attention {
         causal: over.causal,
-        ..Attention::new(part(0), part(1), part(2), over.batch, over.heads)
+        lengths,
+        ..Attention::new(part(0), part(1), part(2), batch, over.heads)
     }
 }

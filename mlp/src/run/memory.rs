@@ -178,11 +178,18 @@ fn column_sums(
     failure.map_or(Ok(()), Err)
 }
 
+/// Memory for attention, without meaning between calls.
+#[derive(Debug, Default)]
+pub(super) struct AttentionScratch {
+    pub(super) workspace: AttentionWorkspace,
+    pub(super) lengths: Vec<u32>,
+}
+
 /// Memory without meaning between calls.
 #[derive(Debug, Default)]
 pub(super) struct Scratch {
     pub(super) gemm: Workspace,
-    pub(super) attention: AttentionWorkspace,
+    pub(super) attention: AttentionScratch,
 }
 
 /// The buffers that the calls of a plan name.

@@ -2,7 +2,8 @@
 
 use super::{XOR, config, small, xor};
 use crate::{
-    Adam, AdamW, Data, EarlyStopping, Init, Loss, MatMut, MatRef, Mlp, ParamGroup, Rmsprop, Sgd,
+    Adam, AdamW, Clip, Data, EarlyStopping, Init, Loss, MatMut, MatRef, Mlp, MlpBuilder, Objective,
+    ParamGroup, ParameterKind, Rmsprop, Sgd, TransformerBlock,
 };
 
 /// The message of an error, for tables of what is refused.
@@ -95,6 +96,182 @@ fn descriptions_that_are_no_network_are_refused() {
     ] {
         assert_eq!(message(builder.build()), expected);
     }
+}
+
+#[test]
+fn blocks_and_settings_of_layers_that_make_no_sense_are_refused() {
+    let rows = || Mlp::builder(12).rows(3);
+    let end = |net: MlpBuilder| net.rows(1).dense(2);
+    let block = TransformerBlock::new;
+    let eps = "expected a finite eps above 0";
+    let momentum = "expected a momentum from 0 to 1";
+    let heads = "expected heads that divide the width";
+    let empty = "expected a block of at least one layer, got none";
+    let rate = "expected a rate of at least 0 and below 1";
+    let widths = "expected a skip connection between equal widths, or one with a projection";
+    for (builder, expected) in [
+        (Mlp::builder(4).residual(|b| b).dense(2), format!("layer 0: {empty}")),
+        (Mlp::builder(4).dense(4).concat(|b| b).dense(2), format!("layer 1: {empty}")),
+        (
+            Mlp::builder(4).dense(5).tanh().dense(6).tanh().skip(1).dense(2),
+            format!("layer 4: {widths}, got from width 5 to width 6"),
+        ),
+        (
+            Mlp::builder(4).dense(4).skip(0).dense(2),
+            "layer 1: expected a skip over dense layers that stand before it, got over 0 of 1".into(),
+        ),
+        (
+            Mlp::builder(4).softmax().dense(2),
+            "layer 0: expected a dense layer at the beginning, got Softmax".into(),
+        ),
+        (
+            Mlp::builder(4).dense(1).softmax(),
+            "layer 1: expected at least 2 outputs for softmax cross-entropy, got 1".into(),
+        ),
+        (Mlp::builder(4).dense(2).dropout(f32::NAN), format!("layer 1: {rate}, got NaN")),
+        (
+            Mlp::builder(4).dense(3).leaky_relu(f32::INFINITY).dense(2),
+            "layer 1: expected a finite negative_slope of at least 0, got inf".into(),
+        ),
+        (Mlp::builder(4).batch_norm_with(0.0, 0.1).dense(2), format!("layer 0: {eps}, got 0")),
+        (Mlp::builder(4).batch_norm_with(-1.0, 0.1).dense(2), format!("layer 0: {eps}, got -1")),
+        (
+            Mlp::builder(4).dense(3).batch_norm_with(1e-5, 1.5).dense(2),
+            format!("layer 1: {momentum}, got 1.5"),
+        ),
+        (
+            Mlp::builder(4).batch_norm_with(1e-5, f32::NAN).dense(2),
+            format!("layer 0: {momentum}, got NaN"),
+        ),
+        (
+            Mlp::builder(4).layer_norm_with(f32::INFINITY).dense(2),
+            format!("layer 0: {eps}, got inf"),
+        ),
+        (end(rows().attention(3)), format!("layer 1: {heads}, got 3 heads for a width of 4")),
+        (end(rows().attention(0)), format!("layer 1: {heads}, got 0 heads for a width of 4")),
+        (
+            end(rows().transformer(8, 4)),
+            format!("layer 1.0.1: {heads}, got 8 heads for a width of 4"),
+        ),
+        (
+            end(rows().transformer(2, 0)),
+            "layer 1.1.1: expected a width of at least 1, got 0".into(),
+        ),
+        (
+            end(rows().transformer_block(block(2, 4).dropout(1.0))),
+            "layer 1: expected a dropout of at least 0 and below 1, got 1".into(),
+        ),
+        (
+            Mlp::builder(4).rows(0).dense(2),
+            "layer 0: expected a number of rows that divides the values of a sample, \
+             got 0 rows for 4 values"
+                .into(),
+        ),
+        (
+            Mlp::builder(4).embedding(0, 2).rows(1).dense(2),
+            "layer 0: expected 1 to 2^24 symbols, and a width of at least 1, got 0 symbols, width 2"
+                .into(),
+        ),
+        (
+            Mlp::builder(4).dense(2).loss(Loss::Huber { delta: 0.0 }),
+            "delta: expected a finite number above 0, got 0".into(),
+        ),
+        (
+            Mlp::builder(4).dense(2).loss(Loss::Huber { delta: f32::NAN }),
+            "delta: expected a finite number above 0, got NaN".into(),
+        ),
+    ] {
+        assert_eq!(message(builder.build()), expected);
+    }
+}
+
+#[test]
+fn trainings_that_make_no_sense_are_refused() {
+    let share = "expected a number of at least 0 and below 1";
+    let at_least = "expected a finite number of at least 0";
+    let stopping = |stopping| config().early_stopping(stopping);
+    let objective = |objective| config().objective(objective);
+    let plain = Objective::default;
+    let data = xor();
+    for (settings, expected) in [
+        (
+            stopping(EarlyStopping::patience(0)),
+            "patience: expected at least 1, got 0".into(),
+        ),
+        (
+            stopping(EarlyStopping::patience(1).min_delta(-0.5)),
+            format!("min_delta: {at_least}, got -0.5"),
+        ),
+        (
+            config().optimizer(Rmsprop::new(-1.0)),
+            format!("learning_rate: {at_least}, got -1"),
+        ),
+        (
+            config().optimizer(Rmsprop::new(0.1).momentum(1.0)),
+            format!("momentum: {share}, got 1"),
+        ),
+        (
+            config().optimizer(Adam::new(0.1).betas(-0.1, 0.9)),
+            format!("beta1: {share}, got -0.1"),
+        ),
+        (
+            config().optimizer(Adam::new(0.1).weight_decay(f32::INFINITY)),
+            format!("weight_decay: {at_least}, got inf"),
+        ),
+        (
+            config().group(ParamGroup::kind(ParameterKind::Bias).learning_rate_factor(-1.0)),
+            format!("learning_rate_factor: {at_least}, got -1"),
+        ),
+        (
+            config().clip(Clip::norm(0.0)),
+            "clip: expected a finite number above 0, got 0".into(),
+        ),
+        (
+            config().clip(Clip::value(f32::NAN)),
+            "clip: expected a finite number above 0, got NaN".into(),
+        ),
+        (
+            objective(plain().label_smoothing(1.0)),
+            format!("label_smoothing: {share}, got 1"),
+        ),
+        (
+            objective(plain().class_weights(&[1.0])),
+            "class_weights: expected a weight for each class, got 1 for 2 classes".into(),
+        ),
+        (
+            objective(plain().class_weights(&[1.0, -1.0])),
+            "class_weights: expected finite numbers of at least 0, not all 0, got -1".into(),
+        ),
+        (
+            config().stop_below_gradient_norm(0.0),
+            "stop_below_gradient_norm: expected a finite number above 0, got 0".into(),
+        ),
+        (
+            config().stop_below_loss(f32::NAN),
+            "stop_below_loss: expected a number, got NaN".into(),
+        ),
+    ] {
+        let mut net = small().build().unwrap();
+        let before = net.parameters().to_vec();
+        let watched = settings.validation(&data);
+        assert_eq!(message(net.fit(&data, &watched)), expected);
+        assert_eq!(net.parameters(), before);
+    }
+    let mut net = small().build().unwrap();
+    assert_eq!(
+        message(net.trainer(Sgd::new(-1.0))),
+        format!("learning_rate: {at_least}, got -1")
+    );
+    // A batch of one, whole or left over, has no variance: seen before the first step.
+    let normed = Mlp::builder(2).dense(4).batch_norm().relu().dense(2);
+    let mut net = normed.build().unwrap();
+    let before = net.parameters().to_vec();
+    for batch_size in [1, 3] {
+        let error = message(net.fit(&xor(), &config().batch_size(batch_size)));
+        let expected = "layer 1: batch normalisation in training: expected batches of at least 2 rows, got one of 1";
+        assert_eq!(error, expected);
+    }
+    assert_eq!(net.parameters(), before);
 }
 
 #[test]

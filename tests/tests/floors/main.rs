@@ -110,6 +110,7 @@ const MLP: &[(&str, u8)] = &[
     ("report", 0),
     ("rng", 0),
     ("builder", 0),
+    ("builder/sequences", 0),
     ("save/error", 0),
     ("schedule", 0),
     ("plateau", 0),
