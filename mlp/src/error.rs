@@ -111,6 +111,22 @@ pub enum MlpError {
         /// The norm.
         norm: f32,
     },
+    /// What is to be searched is nothing that can be.
+    #[error("search: expected {expected}, got {got}")]
+    Search {
+        /// What a space, its points or their scores have to be.
+        expected: &'static str,
+        /// What they are.
+        got: String,
+    },
+    /// One of the points of a search could not be scored.
+    #[error("{point}: {error}")]
+    Point {
+        /// The settings.
+        point: String,
+        /// Why.
+        error: Box<MlpError>,
+    },
     /// One of several networks could not be trained.
     #[error("member {member}: {error}")]
     Member {

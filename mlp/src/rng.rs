@@ -22,6 +22,8 @@ pub(crate) enum Purpose {
     Shuffle = 2,
     /// Dividing a data set into parts; the index is 0.
     Split = 3,
+    /// Points of a search; the index is that of the point.
+    Search = 4,
 }
 
 /// The stream of `(seed, purpose, index)`, from its beginning.
@@ -60,7 +62,12 @@ mod tests {
     fn no_two_streams_start_alike() {
         let mut first: Vec<u64> = Vec::new();
         for seed in [0, 1, u64::MAX] {
-            for purpose in [Purpose::Weights, Purpose::Shuffle, Purpose::Split] {
+            for purpose in [
+                Purpose::Weights,
+                Purpose::Shuffle,
+                Purpose::Split,
+                Purpose::Search,
+            ] {
                 first.extend((0..4).map(|index| stream(seed, purpose, index).next_u64()));
             }
         }

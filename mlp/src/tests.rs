@@ -8,6 +8,7 @@ mod losses;
 mod rates;
 mod refusals;
 mod save;
+mod search;
 mod stopping;
 
 use std::ops::ControlFlow;

@@ -9,6 +9,18 @@ use super::split::{self, Fold};
 /// Samples in memory of their own; `&Dataset` goes wherever [`Data`] goes.
 ///
 /// As with [`Data`], there is at least one sample and every number is finite.
+///
+/// ```
+/// use mlp::{Dataset, Scaler};
+///
+/// // Four samples of two features, two of each class.
+/// let x = vec![1., 10., 2., 20., 3., 30., 4., 40.];
+/// let mut data = Dataset::classes(x, 2, vec![0, 0, 1, 1])?;
+/// Scaler::standard(&data).apply(&mut data)?;
+/// let (train, test) = data.stratified_split(0.5, 42)?;
+/// assert_eq!((train.n_samples(), test.n_classes()), (2, Some(2)));
+/// # Ok::<(), mlp::MlpError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Dataset {
     n_features: usize,
@@ -198,15 +210,8 @@ impl Dataset {
     /// [`DataError::Setting`] unless `2 <= k <= samples`, [`DataError::TargetKind`] if the targets
     /// are values.
     pub fn stratified_folds(&self, k: usize, seed: u64) -> Result<Vec<Fold>, DataError> {
-        let labels = self.need_labels("stratified_folds")?;
-        if !(2..=labels.len()).contains(&k) {
-            return Err(DataError::Setting {
-                what: "folds",
-                expected: format!("2 to {}, the number of samples", labels.len()),
-                got: k.to_string(),
-            });
-        }
-        Ok(split::folds(k, labels, seed))
+        self.need_labels("stratified_folds")?;
+        self.data().folds(k, seed)
     }
 
     fn need_labels(&self, what: &'static str) -> Result<&[u32], DataError> {

@@ -5,6 +5,7 @@ use std::ops::Range;
 use kernels::{MatRef, Targets};
 
 use super::error::DataError;
+use super::split::{self, Fold};
 
 /// Borrowed samples: row i of the inputs belongs to row i of the targets.
 ///
@@ -70,6 +71,19 @@ impl<'a> Data<'a> {
     /// Weighs the samples against each other: a loss becomes a weighted mean,
     /// `sum_i s_i L_i / sum_i s_i`. Accuracies count each sample once.
     ///
+    /// ```
+    /// use mlp::{Data, MatRef, Mlp};
+    ///
+    /// let x = MatRef::from_row_major(&[0., 1., 2.], 3, 1)?;
+    /// let data = Data::classes(x, &[0, 1, 1])?;
+    /// let net = Mlp::builder(1).dense(2).build()?;
+    /// // The last sample alone counts.
+    /// let last = Data::classes(x.part(2..3, 0..1), &[1])?;
+    /// let weighted = net.evaluate(data.weighted(&[0., 0., 5.])?)?;
+    /// assert!((weighted.loss - net.evaluate(last)?.loss).abs() < 1e-6);
+    /// # Ok::<(), mlp::MlpError>(())
+    /// ```
+    ///
     /// # Errors
     /// [`DataError::SampleCount`] if there is not a weight for each sample, [`DataError::Weight`] if
     /// one is negative, NaN or infinite, or all are 0.
@@ -100,6 +114,35 @@ impl<'a> Data<'a> {
     /// Weights for samples that were chosen from weighted ones.
     pub(super) fn with_trusted_weights(self, weights: Option<&'a [f32]>) -> Self {
         Self { weights, ..self }
+    }
+
+    /// The `k` ways to leave one of `k` equal parts out, for cross-validation: parts of random samples with
+    /// the same mix of classes, within one sample of each, where there are labels; of any samples where
+    /// the targets are values. The same seed gives the same parts.
+    ///
+    /// ```
+    /// use mlp::{Data, MatRef};
+    ///
+    /// let x = [0., 1., 2., 3., 4., 5.];
+    /// let x = MatRef::from_row_major(&x, 6, 1)?;
+    /// let folds = Data::values(x, x)?.folds(3, 42)?;
+    /// assert_eq!(folds.len(), 3);
+    /// assert!(folds.iter().all(|fold| fold.train.len() == 4 && fold.test.len() == 2));
+    /// # Ok::<(), mlp::MlpError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`DataError::Setting`] unless `2 <= k <= samples`.
+    pub fn folds(&self, k: usize, seed: u64) -> Result<Vec<Fold>, DataError> {
+        let n = self.n_samples();
+        if !(2..=n).contains(&k) {
+            return Err(DataError::Setting {
+                what: "folds",
+                expected: format!("2 to {n}, the number of samples"),
+                got: k.to_string(),
+            });
+        }
+        Ok(split::folds(n, k, self.labels(), seed))
     }
 
     /// Some of the samples, side by side.

@@ -51,18 +51,15 @@ pub(super) fn two_parts(
     (first, second)
 }
 
-/// Divides samples into `k` folds, each left out once; position p of the order is dealt to p mod k.
-pub(super) fn folds(k: usize, labels: &[u32], seed: u64) -> Vec<Fold> {
-    let mut fold_of = vec![0; labels.len()];
-    for (p, i) in dealing_order(labels.len(), Some(labels), seed)
-        .into_iter()
-        .enumerate()
-    {
+/// Divides `0..n` into `k` folds, each left out once; position p of the order is dealt to p mod k.
+pub(super) fn folds(n: usize, k: usize, labels: Option<&[u32]>, seed: u64) -> Vec<Fold> {
+    let mut fold_of = vec![0; n];
+    for (p, i) in dealing_order(n, labels, seed).into_iter().enumerate() {
         fold_of[i] = p % k;
     }
     (0..k)
         .map(|fold| {
-            let (test, train) = (0..labels.len()).partition(|&i| fold_of[i] == fold);
+            let (test, train) = (0..n).partition(|&i| fold_of[i] == fold);
             Fold { train, test }
         })
         .collect()
@@ -134,10 +131,25 @@ mod tests {
     }
 
     #[test]
+    fn plain_folds_are_of_equal_sizes_and_follow_the_seed() {
+        for k in [2, 3, 7, 10] {
+            let folds = folds(10, k, None, 4);
+            let tests: Vec<&[usize]> = folds.iter().map(|fold| &fold.test[..]).collect();
+            assert!(all_once(&tests, 10));
+            for fold in &folds {
+                assert!(all_once(&[&fold.train, &fold.test], 10));
+                assert!((10 / k..=10_usize.div_ceil(k)).contains(&fold.test.len()));
+            }
+        }
+        assert_eq!(folds(100, 5, None, 4), folds(100, 5, None, 4));
+        assert_ne!(folds(100, 5, None, 4), folds(100, 5, None, 5));
+    }
+
+    #[test]
     fn every_sample_is_left_out_once() {
         let labels = labels();
         for k in [2, 3, 5, 100] {
-            let folds = folds(k, &labels, 1);
+            let folds = folds(100, k, Some(&labels), 1);
             let tests: Vec<&[usize]> = folds.iter().map(|fold| &fold.test[..]).collect();
             assert!(all_once(&tests, 100));
             for fold in &folds {
