@@ -8,6 +8,7 @@ use stats_alloc::{INSTRUMENTED_SYSTEM, Region};
 use crate::args::{ActivationName, NetworkArgs, OptimizerName};
 use crate::cost;
 use crate::floats::{Floats, uniform};
+use crate::operands::left_out;
 
 /// So slow that thousands of steps on one batch keep all numbers in their usual range.
 const LEARNING_RATE: f32 = 1e-4;
@@ -81,13 +82,15 @@ impl Batch {
     ) -> Result<(), String> {
         let affordable = CHECK_FLOP / cost::forward(&args.layers.0, 1);
         let rows = (affordable as usize).clamp(1, self.rows);
+        let precision = net.effective_precision(self.rows);
+        let left_out = precision.map_or(0.0, left_out) * (args.layers.0.len() - 1) as f64;
         for row in 0..rows {
             let exact = forward_f64(net, args.activation, self.x().row(row).unwrap_or_default());
             let scale = exact.iter().fold(0.0_f64, |max, y| max.max(y.abs()));
             for (j, exact) in exact.iter().enumerate() {
                 let got = f64::from(*outputs.at(row, j));
                 let error = (got - exact).abs();
-                if error.is_nan() || error > TOLERANCE * scale {
+                if error.is_nan() || error > (TOLERANCE + left_out) * scale {
                     return Err(format!("output [{row}, {j}]: expected {exact}, got {got}"));
                 }
             }

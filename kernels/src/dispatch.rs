@@ -9,6 +9,7 @@ use std::sync::OnceLock;
 
 use pulp::{Simd, WithSimd};
 
+use crate::amx::TileKind;
 use crate::attention::{FinishRows, GradientTile, RowDots, SoftmaxTile};
 use crate::counter_rng::ApplyDropout;
 use crate::elementwise::{
@@ -133,38 +134,62 @@ pub struct Kernels {
     isa: Isa,
     pub(crate) vector: VectorTable,
     pub(crate) gemm: &'static GemmKernels,
+    /// The matrix unit, if there is one.
+    pub(crate) tiles: Option<TileKind>,
 }
 
-static SCALAR: Kernels = Kernels {
-    isa: Isa::Scalar,
-    // SAFETY: every CPU has it.
-    vector: unsafe { VectorTable::of::<Scalar>() },
-    gemm: GemmKernels::of(Isa::Scalar),
-};
+/// The kernels of an instruction set, and with them those that have the model of a matrix unit.
+type Pair = [Kernels; 2];
 
+impl Kernels {
+    /// The kernels of a level.
+    ///
+    /// # Safety
+    /// As [`VectorTable::of`], and for [`TileKind::Amx`], that the unit was granted.
+    const unsafe fn pair_of<L: Level>(isa: Isa, tiles: Option<TileKind>) -> Pair {
+        // SAFETY: this function's contract.
+        unsafe {
+            [
+                Self {
+                    isa,
+                    vector: VectorTable::of::<L>(),
+                    gemm: GemmKernels::of(isa),
+                    tiles,
+                },
+                Self {
+                    isa,
+                    vector: VectorTable::of::<L>(),
+                    gemm: GemmKernels::of(isa),
+                    tiles: Some(TileKind::Model),
+                },
+            ]
+        }
+    }
+}
+
+// SAFETY: every CPU has it.
+static SCALAR: Pair = unsafe { Kernels::pair_of::<Scalar>(Isa::Scalar, None) };
+
+// SAFETY: nothing names this static but `Kernels::pair`, whose callers have asked the CPU.
 #[cfg(target_arch = "x86_64")]
-static AVX2: Kernels = Kernels {
-    isa: Isa::Avx2,
-    // SAFETY: nothing names this static but `Kernels::for_isa`, which has asked the CPU.
-    vector: unsafe { VectorTable::of::<crate::level::Avx2>() },
-    gemm: GemmKernels::of(Isa::Avx2),
-};
+static AVX2: Pair = unsafe { Kernels::pair_of::<crate::level::Avx2>(Isa::Avx2, None) };
 
+// SAFETY: as for AVX2.
 #[cfg(target_arch = "x86_64")]
-static AVX512: Kernels = Kernels {
-    isa: Isa::Avx512,
-    // SAFETY: as for AVX2.
-    vector: unsafe { VectorTable::of::<crate::level::Avx512>() },
-    gemm: GemmKernels::of(Isa::Avx512),
-};
+static AVX512: Pair = unsafe { Kernels::pair_of::<crate::level::Avx512>(Isa::Avx512, None) };
 
+// SAFETY: as for AVX2; `Isa::Amx` is supported only where the unit was granted.
+#[cfg(target_arch = "x86_64")]
+static AMX: Pair =
+    unsafe { Kernels::pair_of::<crate::level::Avx512>(Isa::Amx, Some(TileKind::Amx)) };
+
+// SAFETY: as for AVX2.
 #[cfg(target_arch = "aarch64")]
-static NEON: Kernels = Kernels {
-    isa: Isa::Neon,
-    // SAFETY: nothing names this static but `Kernels::for_isa`, which has asked the CPU.
-    vector: unsafe { VectorTable::of::<crate::level::Neon>() },
-    gemm: GemmKernels::of(Isa::Neon),
-};
+static NEON: Pair = unsafe { Kernels::pair_of::<crate::level::Neon>(Isa::Neon, None) };
+
+/// `KERNELS_TILES=model` computes with the model of a matrix unit, `refused` as if the operating system had
+/// refused it; for tests of this project.
+const TILES: &str = "KERNELS_TILES";
 
 impl Kernels {
     /// The best kernels that this CPU and the environment (see [`Isa`]) allow, chosen at the first
@@ -182,7 +207,15 @@ impl Kernels {
                     |name| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned());
                 let (cap, ensure) = (word("KERNELS_ISA"), word("KERNELS_ENSURE_ISA"));
                 let isa = isa::choose(Isa::is_supported, cap.as_deref(), ensure.as_deref())?;
-                Self::for_isa(isa)
+                match word(TILES).as_deref() {
+                    None | Some("" | "model" | "refused") => Self::for_isa(isa),
+                    Some(got) => Err(KernelError::Parameter {
+                        op: "detect",
+                        name: TILES,
+                        expected: "model or refused",
+                        got: got.to_owned(),
+                    }),
+                }
             })
             .clone()
     }
@@ -192,18 +225,42 @@ impl Kernels {
     /// # Errors
     /// [`KernelError::MissingIsa`] if this CPU does not have it.
     pub fn for_isa(wanted: Isa) -> Result<&'static Self, KernelError> {
-        let kernels = match wanted {
+        static BY_MODEL: OnceLock<bool> = OnceLock::new();
+        let by_model =
+            BY_MODEL.get_or_init(|| std::env::var_os(TILES).is_some_and(|word| word == "model"));
+        let [plain, model] = Self::pair(wanted)?;
+        Ok(if *by_model { model } else { plain })
+    }
+
+    /// The same kernels with the model of a matrix unit, which computes what AMX would, bit for bit and
+    /// slowly: for tests.
+    ///
+    /// # Panics
+    /// Never: kernels exist only for what the CPU has.
+    #[doc(hidden)]
+    pub fn with_tile_model(&self) -> &'static Self {
+        let [_, model] = Self::pair(self.isa).expect("this instruction set runs");
+        model
+    }
+
+    /// The kernels of one instruction set.
+    ///
+    /// # Errors
+    /// [`KernelError::MissingIsa`] if this CPU does not have it.
+    fn pair(wanted: Isa) -> Result<&'static Pair, KernelError> {
+        let pair = match wanted {
             Isa::Scalar => Some(&SCALAR),
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2 => Some(&AVX2),
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512 => Some(&AVX512),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Amx => Some(&AMX),
             #[cfg(target_arch = "aarch64")]
             Isa::Neon => Some(&NEON),
             _ => None,
         };
-        kernels
-            .filter(|_| wanted.is_supported())
+        pair.filter(|_| wanted.is_supported())
             .ok_or_else(|| KernelError::MissingIsa {
                 wanted,
                 best: isa::choose(Isa::is_supported, None, None).unwrap_or(Isa::Scalar),

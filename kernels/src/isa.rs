@@ -7,6 +7,9 @@ use std::str::FromStr;
 
 pub(crate) use choice::choose;
 
+#[cfg(target_arch = "x86_64")]
+use crate::amx::permission;
+
 /// A level of vector instructions, ordered by preference.
 ///
 /// `KERNELS_ISA=scalar|neon|avx2|avx512|amx` caps what is used (`amx`, the highest, caps nothing);
@@ -22,7 +25,8 @@ pub enum Isa {
     Avx2,
     /// AVX-512 F, BW, CD, DQ, VL (x86-64-v4).
     Avx512,
-    /// AVX-512 and the AMX tile unit with bf16.
+    /// AVX-512 and the AMX tile unit with bf16, where the operating system permits it: Linux is asked
+    /// once, and only for this level.
     Amx,
 }
 
@@ -55,6 +59,8 @@ impl Isa {
             Self::Avx2 => pulp::x86::V3::try_new().is_some(),
             #[cfg(target_arch = "x86_64")]
             Self::Avx512 => pulp::x86::V4::try_new().is_some(),
+            #[cfg(target_arch = "x86_64")]
+            Self::Amx => pulp::x86::V4::try_new().is_some() && permission::is_granted(),
             #[cfg(target_arch = "aarch64")]
             Self::Neon => pulp::aarch64::Neon::try_new().is_some(),
             _ => false,

@@ -20,7 +20,9 @@
 //! ```
 
 mod activation;
+mod amx;
 mod attention;
+mod bf16;
 mod counter_rng;
 mod cpu;
 mod dispatch;

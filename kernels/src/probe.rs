@@ -5,6 +5,7 @@ use std::hint::black_box;
 
 use pulp::{Arch, Simd, WithSimd};
 
+use crate::amx::tile::{Amx, TILE_WORDS, TileUnit};
 use crate::isa::Isa;
 
 /// Independent chains of multiply-adds. One chain has to wait for its own last result, 4 cycles on
@@ -39,7 +40,7 @@ pub fn multiply_add(isa: Isa, rounds: u64) -> Option<u64> {
             ))
         }
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx512 => {
+        Isa::Avx512 | Isa::Amx => {
             let token = pulp::x86::V4::try_new()?;
             Some(Simd::vectorize(token, MultiplyAdd::<CHAINS> { rounds }))
         }
@@ -51,6 +52,49 @@ pub fn multiply_add(isa: Isa, rounds: u64) -> Option<u64> {
         _ => None,
     }
 }
+
+/// Products of tiles of bf16 numbers that one round of [`tile_multiply`] does.
+const TILE_PRODUCTS: u64 = 4;
+
+/// Floating-point operations of one: 16 x 16 sums of 32 products each.
+const TILE_FLOP: u64 = 2 * 16 * 16 * 32;
+
+/// Multiplies tiles of bf16 numbers, into four accumulators in turn; returns the number of floating-point
+/// operations. With `loads`, each round first loads the four operands that it uses, as a kernel without reuse
+/// of more than that would, from the first-level cache. `None` if this process has no matrix unit.
+pub fn tile_multiply(rounds: u64, loads: bool) -> Option<u64> {
+    let mut unit = Amx::configure()?;
+    let operands = Tiles([0; 4 * TILE_WORDS]);
+    let from = black_box(operands.0.as_ptr());
+    unit.zero::<0>();
+    unit.zero::<1>();
+    unit.zero::<2>();
+    unit.zero::<3>();
+    let load = |unit: &mut Amx| {
+        // SAFETY: there are four tiles.
+        unsafe {
+            unit.load::<4>(from);
+            unit.load::<5>(from.add(TILE_WORDS));
+            unit.load::<6>(from.add(2 * TILE_WORDS));
+            unit.load::<7>(from.add(3 * TILE_WORDS));
+        }
+    };
+    load(&mut unit);
+    for _ in 0..rounds {
+        if loads {
+            load(&mut unit);
+        }
+        unit.multiply::<0, 4, 6>();
+        unit.multiply::<1, 4, 7>();
+        unit.multiply::<2, 5, 6>();
+        unit.multiply::<3, 5, 7>();
+    }
+    Some(rounds * TILE_PRODUCTS * TILE_FLOP)
+}
+
+/// Four tiles, in cache lines.
+#[repr(align(64))]
+struct Tiles([u32; 4 * TILE_WORDS]);
 
 /// `x = x a + b` on `N` registers in turn; with a = b = 1/2 every x tends to 1.
 struct MultiplyAdd<const N: usize> {
@@ -173,11 +217,20 @@ mod tests {
             (Isa::Neon, 4, CHAINS),
             (Isa::Avx2, 8, CHAINS_OF_16_REGISTERS),
             (Isa::Avx512, 16, CHAINS),
+            (Isa::Amx, 16, CHAINS),
         ] {
             let expected = isa
                 .is_supported()
                 .then_some(2 * 100 * (lanes * chains) as u64);
             assert_eq!(multiply_add(isa, 100), expected, "{isa}");
+        }
+    }
+
+    #[test]
+    fn tiles_are_multiplied_where_there_are_some() {
+        let expected = Isa::Amx.is_supported().then_some(2 * 16 * 16 * 32 * 4 * 50);
+        for loads in [false, true] {
+            assert_eq!(tile_multiply(50, loads), expected);
         }
     }
 

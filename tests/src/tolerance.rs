@@ -40,6 +40,34 @@ pub fn gemm(k: usize, magnitude: f64) -> f64 {
     gamma(k + GEMM_EXTRA) * magnitude
 }
 
+/// Bound for `alpha sum_p a_p b_p + beta c`, each of a and b the sum of so many bf16 parts, whose products
+/// are those that count (all but those below the last part: one of one, three of two, six of three), and
+/// where `magnitude` is the same sum of absolute values.
+///
+/// A part is half a unit of 8 bits from what it stands for, 2^-8 of it, so what `parts` leave out of a number is
+/// `d = 2^-8 parts` of it, and nothing for three; left out of a product is `2 d + d^2` and the products of parts
+/// that do not count. The parts of a number are together at most `1 + 2^-7 + 2^-15` times as large. Products of parts
+/// are exact. One is summed in a chain of 16, with the other chain, with as many sums as there are products of
+/// 32 steps in a block (of at most 512 steps with three parts, 256 with fewer), and with the blocks.
+///
+/// # Panics
+/// For other than 1, 2 or 3 parts.
+pub fn gemm_bf16(parts: usize, k: usize, magnitude: f64) -> f64 {
+    const SHARE: f64 = 1.0 / 256.0;
+    let block = if parts == 3 { 512 } else { 256 };
+    let (products, left_out) = match parts {
+        1 => (1, 2.0 * SHARE + SHARE * SHARE),
+        // The rests of both numbers, and the product of both second parts.
+        2 => (3, 3.03 * SHARE * SHARE),
+        // The products of a second and a third part, and of both third parts.
+        3 => (6, 2.02 * SHARE * SHARE * SHARE),
+        _ => panic!("{parts} parts"),
+    };
+    let chain = products * k.min(block).div_ceil(32);
+    let roundings = gamma(16 + 1 + chain + k.div_ceil(block) + GEMM_EXTRA);
+    (left_out + 1.02 * roundings) * magnitude
+}
+
 /// Bound for `y = act(s)`, where `s` is off by `error`.
 ///
 /// The error of `s` grows by the largest slope; the function itself adds its own.

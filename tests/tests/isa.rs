@@ -27,7 +27,7 @@ fn chosen<Value: AsRef<OsStr> + Debug>(variables: &[(&str, Value)]) -> String {
     let this = std::env::current_exe().expect("a test binary is a file");
     let mut child = Command::new(this);
     child.args(["--exact", "report", "--ignored", "--nocapture"]);
-    for name in VARIABLES {
+    for name in VARIABLES.into_iter().chain(["KERNELS_TILES"]) {
         child.env_remove(name);
     }
     child.envs(variables.iter().map(|(name, value)| (name, value)));
@@ -109,6 +109,22 @@ fn a_cap_below_the_ensured_level_is_an_error() {
             )
         );
     }
+}
+
+#[test]
+fn a_matrix_unit_that_is_refused_is_absent() {
+    let refused = ("KERNELS_TILES", "refused");
+    let without = supported().filter(|&isa| isa < Isa::Amx).last();
+    let without = without.expect("scalar is below it");
+    assert_eq!(chosen(&[refused]), without.name());
+    assert_eq!(
+        chosen(&[refused, ("KERNELS_ENSURE_ISA", "amx")]),
+        format!("instruction set amx was asked for, but the best available here is {without}")
+    );
+    assert_eq!(
+        chosen(&[("KERNELS_TILES", "some")]),
+        "detect: KERNELS_TILES: expected model or refused, got some"
+    );
 }
 
 #[test]

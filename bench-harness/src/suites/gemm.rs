@@ -173,10 +173,21 @@ impl<'a> Ours<'a> {
         self.kernels.gemm(&gemm, c, &mut self.workspace, team)
     }
 
+    /// How exact the product is that runs.
+    fn precision(&self) -> Precision {
+        let Operands { m, n, k, .. } = *self.operands;
+        match &self.packed {
+            Some(packed) => packed.precision(),
+            None => self
+                .kernels
+                .effective_precision(Precision::process_wide(), (m, n, k)),
+        }
+    }
+
     /// Holds one product against f64.
     pub(super) fn check(&mut self) -> anyhow::Result<()> {
         with_team(self.threads, |team| self.multiply(team))?;
-        let checked = self.operands.check(&self.c);
+        let checked = self.operands.check_at(&self.c, self.precision());
         checked.map_err(anyhow::Error::msg).context(OURS)
     }
 }

@@ -1,5 +1,6 @@
 //! Independent products as one phase of a team: threads that are done with one go on with the next.
 
+use super::bf16_plan::Bf16Plan;
 use super::chunks::Chunks;
 use super::driver::{FinishF32, Gemm};
 use super::plan::Plan;
@@ -26,9 +27,46 @@ impl<'a> GemmTask<'a> {
     }
 
     /// How it is computed by up to `threads` members; the shapes have been checked.
-    fn plan(&self, kernels: &Kernels, threads: usize) -> Option<Plan<'a, f32, FinishF32<'a>>> {
-        let (product, finish) = kernels.product(&self.gemm);
-        Plan::new(product, Output::of(&self.c), finish, threads)
+    fn plan(&self, kernels: &Kernels, threads: usize) -> Option<Either<'a>> {
+        let (gemm, out, finish) = (&self.gemm, Output::of(&self.c), kernels.finish(&self.gemm));
+        if let Some(plan) = kernels.bf16_plan(gemm, out, finish, threads) {
+            return Some(Either::Bf16(plan));
+        }
+        Plan::new(kernels.product(gemm), out, finish, threads).map(Either::F32)
+    }
+}
+
+/// A plan for the unit that computes the product.
+enum Either<'a> {
+    F32(Plan<'a, f32, FinishF32<'a>>),
+    Bf16(Bf16Plan<'a, FinishF32<'a>>),
+}
+
+impl Either<'_> {
+    fn parts(&self) -> usize {
+        match self {
+            Self::F32(plan) => plan.parts(),
+            Self::Bf16(plan) => plan.parts(),
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        match self {
+            Self::F32(plan) => plan.bytes(),
+            Self::Bf16(plan) => plan.bytes(),
+        }
+    }
+
+    /// # Safety
+    /// As [`Plan::run`]; `memory` starts at a cache line.
+    unsafe fn run(&self, part: usize, memory: *mut u8) {
+        // SAFETY: this function's contract.
+        unsafe {
+            match self {
+                Self::F32(plan) => plan.run(part, memory.cast()),
+                Self::Bf16(plan) => plan.run(part, memory),
+            }
+        }
     }
 }
 

@@ -2,8 +2,8 @@
 
 use super::direct::{Direct, DirectKernel};
 use super::driver::Gemm;
+use super::operand::{Left, Right};
 use super::plan::Plan;
-use super::prepack::{Left, Right};
 use super::product::{Output, Way};
 use crate::dispatch::Kernels;
 use crate::epilogue::Epilogue;
@@ -37,6 +37,9 @@ impl Kernels {
     ) -> Result<String, KernelError> {
         self.check_product("gemm_kernel", gemm, (c.rows(), c.cols()))?;
         let (isa, out) = (self.isa(), Output::of(c));
+        if let Some(plan) = self.bf16_plan(gemm, out, self.finish(gemm), 1) {
+            return Ok(plan.name(isa));
+        }
         if let (Left::View(a), Right::View(b)) = (gemm.a, gemm.b) {
             let direct = Direct {
                 kit: &self.gemm.f32,
@@ -71,8 +74,11 @@ impl Kernels {
         let shape = (grads.rows(), grads.cols());
         self.check_product("gemm_update_kernel", gemm, shape)?;
         let isa = self.isa();
-        let (product, finish) = self.product(gemm);
-        let plan = Plan::new(product, Output::of(grads), finish, 1);
+        let (out, finish) = (Output::of(grads), self.finish(gemm));
+        if let Some(plan) = self.bf16_plan(gemm, out, finish, 1) {
+            return Ok(plan.name(isa));
+        }
+        let plan = Plan::new(self.product(gemm), out, finish, 1);
         Ok(match plan.map(|plan| plan.way()) {
             None => "nothing".to_owned(),
             Some(Way::Dots(..) | Way::DotsOfAColumn(..)) => format!("sdot_{isa}"),

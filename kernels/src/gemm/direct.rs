@@ -328,7 +328,7 @@ impl<T: Element> Direct<'_, T> {
 /// # Safety
 /// The kit is one of this CPU's, and the contract of [`super::microkernel::TileFn`] holds for all of C.
 #[inline(never)]
-unsafe fn grid<T: Element>(kit: &Kit<T>, all: &TileArgs<T>, m: usize, registers: usize) {
+pub(super) unsafe fn grid<T: Element>(kit: &Kit<T>, all: &TileArgs<T>, m: usize, registers: usize) {
     let unit = usize::from(all.a_row == 1);
     let widest = kit.families.len();
     let few = m <= kit.families[widest - 1].len();

@@ -1,17 +1,18 @@
 //! The public door: shapes are checked here, then the product is computed.
 
+use super::bf16_blocking::effective;
+use super::bf16_plan::{Bf16Plan, Bf16Product};
 use super::direct::Direct;
 use super::finish::{FinishArgs, FinishFn};
 use super::macrokernel::{Finish, FinishedTile};
+use super::operand::{Left, Right};
 use super::plan::compute;
-use super::prepack::{Left, Right};
 use super::product::{Factor, Output, Product};
 use super::workspace::Workspace;
 use crate::counter_rng::Dropout;
 use crate::dispatch::Kernels;
 use crate::epilogue::Epilogue;
 use crate::error::KernelError;
-use crate::isa::Isa;
 use crate::precision::Precision;
 use crate::team::Team;
 use crate::view::{MatMut, MatRef};
@@ -85,6 +86,14 @@ impl Kernels {
         team: &Team,
     ) -> Result<(), KernelError> {
         self.check_product("gemm", gemm, (c.rows(), c.cols()))?;
+        if self.tiles.is_some()
+            && let Some(plan) =
+                self.bf16_plan(gemm, Output::of(&c), self.finish(gemm), team.threads())
+        {
+            // SAFETY: C is borrowed by `c`.
+            unsafe { plan.run_all(workspace, team) };
+            return Ok(());
+        }
         if let (Left::View(a), Right::View(b)) = (gemm.a, gemm.b) {
             let direct = Direct {
                 kit: &self.gemm.f32,
@@ -99,8 +108,7 @@ impl Kernels {
                 return Ok(());
             }
         }
-        let (product, finish) = self.product(gemm);
-        compute(product, c, finish, workspace, team);
+        compute(self.product(gemm), c, self.finish(gemm), workspace, team);
         Ok(())
     }
 
@@ -120,48 +128,82 @@ impl Kernels {
         }
         match (gemm.a, gemm.b) {
             (Left::View(_), Right::View(_)) => Ok(()),
-            (a, b) => self.check_packed(op, a, b),
+            _ => self.check_packed(op, gemm),
         }
     }
 
     /// Whether operands that were packed before were packed for these kernels, and for one another.
-    fn check_packed(&self, op: &'static str, a: Left<'_>, b: Right<'_>) -> Result<(), KernelError> {
-        let for_isa = |name: &str, isa: Isa| {
-            if isa == self.isa() {
-                return Ok(());
+    fn check_packed(&self, op: &'static str, gemm: &Gemm<'_>) -> Result<(), KernelError> {
+        let (a, b) = (gemm.a.packed_for(), gemm.b.packed_for());
+        for (name, packed) in [("an A", a), ("a B", b)] {
+            let Some(packed) = packed else { continue };
+            if packed.isa != self.isa() || (packed.tiles.is_some() && packed.tiles != self.tiles) {
+                return Err(KernelError::shape(
+                    op,
+                    format!("{name} packed for {}", self.isa()),
+                    format!("one packed for {}", packed.isa),
+                ));
             }
-            Err(KernelError::shape(
+            if packed.precision < gemm.precision {
+                return Err(KernelError::shape(
+                    op,
+                    format!(
+                        "{name} packed for the precision {} or better",
+                        gemm.precision
+                    ),
+                    format!("one packed for {}", packed.precision),
+                ));
+            }
+        }
+        let (Some(a), Some(b)) = (a, b) else {
+            return Ok(());
+        };
+        if a.precision != b.precision {
+            return Err(KernelError::shape(
                 op,
-                format!("{name} packed for {}", self.isa()),
-                format!("one packed for {isa}"),
-            ))
-        };
-        if let Right::Packed(b) = b {
-            for_isa("a B", b.isa())?;
+                format!("an A packed for {}, as B is", b.precision),
+                format!("one packed for {}", a.precision),
+            ));
         }
-        let Left::Packed(a) = a else {
-            return Ok(());
-        };
-        for_isa("an A", a.isa())?;
-        let Right::Packed(b) = b else {
-            return Ok(());
-        };
-        let (width, height) = (b.panels().width, a.panels().cut.split.longest());
-        let highest = self.gemm.f32.families[width - 1].len();
-        if height <= highest {
+        if a.height <= self.gemm.f32.families[b.width - 1].len() {
             return Ok(());
         }
+        let highest = self.gemm.f32.families[b.width - 1].len();
         Err(KernelError::shape(
             op,
             format!(
-                "an A packed in panels of at most {highest} rows, for a B in panels of {width} registers"
+                "an A packed in panels of at most {highest} rows, for a B in panels of {} registers",
+                b.width
             ),
-            format!("one in panels of {height} rows"),
+            format!("one in panels of {} rows", a.height),
         ))
     }
 
-    /// A product that was checked, and its epilogue.
-    pub(super) fn product<'a>(&self, gemm: &Gemm<'a>) -> (Product<'a, f32>, FinishF32<'a>) {
+    /// How a product that was checked is computed on the matrix unit; `None` if it is better off with
+    /// multiply-adds, or there is no unit.
+    #[inline]
+    pub(super) fn bf16_plan<'a, F: Finish<f32>>(
+        &self,
+        gemm: &Gemm<'a>,
+        out: Output<f32>,
+        finish: F,
+        threads: usize,
+    ) -> Option<Bf16Plan<'a, F>> {
+        let product = Bf16Product {
+            kernels: self.gemm,
+            kind: self.tiles?,
+            precision: gemm.precision,
+            alpha: gemm.alpha,
+            a: gemm.a.bf16()?,
+            b: gemm.b.bf16()?,
+            beta: gemm.beta,
+            k: gemm.a.cols(),
+        };
+        Bf16Plan::new(product, out, finish, threads)
+    }
+
+    /// A product that was checked, by multiply-adds.
+    pub(super) fn product<'a>(&self, gemm: &Gemm<'a>) -> Product<'a, f32> {
         let a = match gemm.a {
             Left::View(view) => Factor::View(view),
             Left::Packed(packed) => Factor::Packed(packed.panels()),
@@ -170,18 +212,17 @@ impl Kernels {
             Right::View(view) => Factor::View(view),
             Right::Packed(packed) => Factor::Packed(packed.panels()),
         };
-        let product = Product {
+        Product {
             kit: &self.gemm.f32,
             alpha: gemm.alpha,
             a,
             b,
             beta: gemm.beta,
-        };
-        (product, self.finish(gemm))
+        }
     }
 
     /// The epilogue of a product that was checked.
-    fn finish<'a>(&self, gemm: &Gemm<'a>) -> FinishF32<'a> {
+    pub(super) fn finish<'a>(&self, gemm: &Gemm<'a>) -> FinishF32<'a> {
         FinishF32 {
             epilogue: gemm.epilogue,
             dropout: gemm.dropout,
@@ -191,12 +232,11 @@ impl Kernels {
 
     /// How exact an `m x k` by `k x n` product of views is that has to be at least as exact as `asked`: the
     /// choice depends on nothing else.
-    pub fn effective_precision(
-        &self,
-        _asked: Precision,
-        _shape: (usize, usize, usize),
-    ) -> Precision {
-        Precision::Ieee
+    pub fn effective_precision(&self, asked: Precision, shape: (usize, usize, usize)) -> Precision {
+        match self.tiles {
+            Some(_) => effective(asked, shape),
+            None => Precision::Ieee,
+        }
     }
 
     /// `C <- alpha A B + beta C` in f64, without an epilogue; shapes and cost as for

@@ -14,7 +14,12 @@
 //! panels are, follows from the shape, the strides and the instruction set (`blocking`). A few rows against
 //! a B stored by columns are dot products instead (`dot`).
 
+mod amx_kernel;
 mod batch;
+mod bf16_blocking;
+mod bf16_pack;
+mod bf16_panels;
+mod bf16_plan;
 mod blocking;
 mod choice;
 mod chunks;
@@ -24,6 +29,7 @@ mod driver;
 mod finish;
 mod macrokernel;
 mod microkernel;
+mod operand;
 mod pack;
 mod panels;
 mod partial;
@@ -41,7 +47,8 @@ mod workspace;
 
 pub use batch::GemmTask;
 pub use driver::Gemm;
-pub use prepack::{Left, PackedA, PackedB, Right};
+pub use operand::{Left, Right};
+pub use prepack::{PackedA, PackedB};
 pub(crate) use tables::GemmKernels;
 pub use update::{Gradient, Update};
 #[cfg(feature = "probe")]

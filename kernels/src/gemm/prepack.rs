@@ -3,17 +3,23 @@
 //! The panels are as deep as the operand: `data[panel][p][width]`. Where a product cuts its depth is
 //! then free, and follows from the shape of the product as it does for an operand that is not
 //! packed; so the bits are the same.
+//!
+//! An operand of products on the matrix unit is packed for that (`bf16_panels`), in another form.
 
 use std::fmt;
 
 use aligned_vec::{AVec, ConstAlign};
 
+use super::bf16_blocking::{effective, parts_of};
+use super::bf16_panels::{Bf16Factor, Bf16Panels};
 use super::blocking::{Blocking, Order, Split};
 use super::panels::{Cut, Operand, Packed, pack, pack_within};
 use super::tables::Kit;
+use crate::amx::TileKind;
 use crate::dispatch::Kernels;
 use crate::error::KernelError;
 use crate::isa::Isa;
+use crate::precision::Precision;
 use crate::team::Team;
 use crate::view::MatRef;
 
@@ -25,89 +31,91 @@ const CHUNK_LEN: usize = 1 << 15;
 /// An `m x k` matrix in the order in which the micro-kernel of one instruction set reads it, to be the
 /// A of products: made by [`Kernels::pack_a`].
 pub struct PackedA {
-    panels: Panels,
+    form: Form,
 }
 
 /// A `k x n` matrix in the order in which the micro-kernel of one instruction set reads it, to be the
 /// B of products: made by [`Kernels::pack_b`].
 pub struct PackedB {
-    panels: Panels,
+    form: Form,
 }
 
-/// Either form of the left operand of a product.
+/// The panels of an operand.
+enum Form {
+    /// For multiply-adds.
+    F32(Panels),
+    /// For the matrix unit.
+    Bf16(Bf16Panels),
+}
+
+/// Which products a packed operand is for.
 #[derive(Clone, Copy, Debug)]
-pub enum Left<'a> {
-    /// As it lies in memory; packed in the call if that pays.
-    View(MatRef<'a>),
-    /// Packed before.
-    Packed(&'a PackedA),
+pub(super) struct PackedFor {
+    pub(super) isa: Isa,
+    pub(super) precision: Precision,
+    /// The matrix unit, if that is to compute them.
+    pub(super) tiles: Option<TileKind>,
+    /// Rows of the highest panel and registers of the widest, of a form for multiply-adds.
+    pub(super) height: usize,
+    pub(super) width: usize,
 }
 
-/// Either form of the right operand of a product.
-#[derive(Clone, Copy, Debug)]
-pub enum Right<'a> {
-    /// As it lies in memory; packed in the call if that pays.
-    View(MatRef<'a>),
-    /// Packed before.
-    Packed(&'a PackedB),
-}
-
-impl<'a> From<MatRef<'a>> for Left<'a> {
-    fn from(view: MatRef<'a>) -> Self {
-        Self::View(view)
-    }
-}
-
-impl<'a> From<&'a PackedA> for Left<'a> {
-    fn from(packed: &'a PackedA) -> Self {
-        Self::Packed(packed)
-    }
-}
-
-impl<'a> From<MatRef<'a>> for Right<'a> {
-    fn from(view: MatRef<'a>) -> Self {
-        Self::View(view)
-    }
-}
-
-impl<'a> From<&'a PackedB> for Right<'a> {
-    fn from(packed: &'a PackedB) -> Self {
-        Self::Packed(packed)
-    }
-}
-
-impl Left<'_> {
-    /// Number of rows, m.
-    pub fn rows(&self) -> usize {
+impl Form {
+    fn packed_for(&self) -> PackedFor {
         match self {
-            Self::View(view) => view.rows(),
-            Self::Packed(packed) => packed.rows(),
+            Self::F32(panels) => PackedFor {
+                isa: panels.isa,
+                precision: Precision::Ieee,
+                tiles: None,
+                height: panels.cut.split.longest(),
+                width: panels.width,
+            },
+            Self::Bf16(panels) => PackedFor {
+                isa: panels.isa,
+                precision: panels.precision,
+                tiles: Some(panels.kind),
+                height: 0,
+                width: 1,
+            },
         }
     }
 
-    /// Number of columns, k.
-    pub fn cols(&self) -> usize {
+    /// Depth of the operand, and its rows or columns.
+    fn shape(&self) -> (usize, usize) {
         match self {
-            Self::View(view) => view.cols(),
-            Self::Packed(packed) => packed.cols(),
-        }
-    }
-}
-
-impl Right<'_> {
-    /// Number of rows, k.
-    pub fn rows(&self) -> usize {
-        match self {
-            Self::View(view) => view.rows(),
-            Self::Packed(packed) => packed.rows(),
+            Self::F32(panels) => (panels.k, panels.cut.len),
+            Self::Bf16(panels) => (panels.k, panels.len),
         }
     }
 
-    /// Number of columns, n.
-    pub fn cols(&self) -> usize {
+    fn bytes(&self) -> usize {
         match self {
-            Self::View(view) => view.cols(),
-            Self::Packed(packed) => packed.cols(),
+            Self::F32(panels) => panels.data.len() * size_of::<f32>(),
+            Self::Bf16(panels) => panels.bytes(),
+        }
+    }
+
+    /// Packs another operand of the same shape.
+    fn fill(&mut self, from: MatRef<'_>, unit: bool, team: &Team) {
+        match self {
+            Self::F32(panels) => panels.fill(from, unit, team),
+            Self::Bf16(panels) => panels.fill(from, team),
+        }
+    }
+
+    /// # Panics
+    /// If the operand is packed for the matrix unit, whose products take another way.
+    fn panels(&self) -> Prepacked<'_, f32> {
+        match self {
+            Self::F32(panels) => panels.as_operand(),
+            Self::Bf16(_) => unreachable!("a product on the matrix unit has a plan of its own"),
+        }
+    }
+
+    fn bf16(&self) -> Option<Bf16Factor<'_>> {
+        match self {
+            Self::F32(_) => None,
+            Self::Bf16(panels) => Some(Bf16Factor::Packed(panels)),
         }
     }
 }
@@ -116,11 +124,25 @@ impl Kernels {
     /// A packed copy of A for products of `m x k` by `k x n_hint` matrices.
     ///
     /// Products with another number of columns have the same bits as without packing too, but maybe not
-    /// the best tiles.
+    /// the best tiles; a copy for the matrix unit is used whatever that number is.
     ///
     /// # Complexity
     /// m k elements are read and written.
     pub fn pack_a(&self, a: MatRef<'_>, n_hint: usize) -> PackedA {
+        self.pack_a_for(a, n_hint, Precision::process_wide())
+    }
+
+    /// [`Kernels::pack_a`] for products that have to be as exact as `precision`; less exact ones may be
+    /// asked for too.
+    ///
+    /// Where the matrix unit computes products of this shape, the copy has their form: it serves no others.
+    pub fn pack_a_for(&self, a: MatRef<'_>, n_hint: usize, precision: Precision) -> PackedA {
+        let shape = (a.rows(), n_hint, a.cols());
+        if let Some(panels) = self.bf16_panels(shape, precision, (true, a.t())) {
+            return PackedA {
+                form: Form::Bf16(panels),
+            };
+        }
         let kit = &self.gemm.f32;
         let shape = (a.rows().max(1), n_hint.max(1), a.cols());
         let blocking = Blocking::choose(kit, shape, Order::ROWS);
@@ -130,25 +152,39 @@ impl Kernels {
             len: a.rows(),
         };
         PackedA {
-            panels: Panels::new(
+            form: Form::F32(Panels::new(
                 self.isa(),
                 kit,
                 cut,
                 blocking.cols.longest(),
                 a.t(),
                 is_by_columns(a),
-            ),
+            )),
         }
     }
 
     /// A packed copy of B for products of `m_hint x k` by `k x n` matrices.
     ///
     /// Products with another number of rows have the same bits as without packing too, but maybe not
-    /// the best tiles.
+    /// the best tiles; a copy for the matrix unit is used whatever that number is.
     ///
     /// # Complexity
     /// k n elements are read and written; the copy has n rounded up to a whole register.
     pub fn pack_b(&self, b: MatRef<'_>, m_hint: usize) -> PackedB {
+        self.pack_b_for(b, m_hint, Precision::process_wide())
+    }
+
+    /// [`Kernels::pack_b`] for products that have to be as exact as `precision`; less exact ones may be
+    /// asked for too.
+    ///
+    /// Where the matrix unit computes products of this shape, the copy has their form: it serves no others.
+    pub fn pack_b_for(&self, b: MatRef<'_>, m_hint: usize, precision: Precision) -> PackedB {
+        let shape = (m_hint, b.cols(), b.rows());
+        if let Some(panels) = self.bf16_panels(shape, precision, (false, b)) {
+            return PackedB {
+                form: Form::Bf16(panels),
+            };
+        }
         let kit = &self.gemm.f32;
         let (k, n) = (b.rows(), b.cols());
         let shape = (m_hint.max(1), n.max(1), k);
@@ -159,80 +195,135 @@ impl Kernels {
             len: n,
         };
         PackedB {
-            panels: Panels::new(self.isa(), kit, cut, split.longest(), b, is_unit(b)),
+            form: Form::F32(Panels::new(
+                self.isa(),
+                kit,
+                cut,
+                split.longest(),
+                b,
+                is_unit(b),
+            )),
         }
+    }
+
+    /// An operand packed for the matrix unit, if that computes products of this shape: whether it is A, and
+    /// a matrix with a column for each of its rows or columns.
+    fn bf16_panels(
+        &self,
+        shape: (usize, usize, usize),
+        precision: Precision,
+        (is_left, from): (bool, MatRef<'_>),
+    ) -> Option<Bf16Panels> {
+        let kind = self.tiles?;
+        let parts = parts_of(effective(precision, shape))?;
+        Some(Bf16Panels::new(
+            (self.isa(), self.gemm, kind),
+            (precision, parts),
+            is_left,
+            from,
+        ))
     }
 }
 
 impl PackedA {
+    /// Which products it is for.
+    pub(super) fn packed_for(&self) -> PackedFor {
+        self.form.packed_for()
+    }
+
+    /// As an operand of the matrix unit, if it is packed for that.
+    pub(super) fn bf16(&self) -> Option<Bf16Factor<'_>> {
+        self.form.bf16()
+    }
+
     /// Packs another matrix of the same shape in the place of the old one; allocates nothing.
     ///
     /// # Errors
     /// [`KernelError::Shape`] if the shape is another; the old content is then kept.
     pub fn refresh(&mut self, a: MatRef<'_>, team: &Team) -> Result<(), KernelError> {
         check_refresh("A", (self.rows(), self.cols()), a)?;
-        self.panels.fill(a.t(), is_by_columns(a), team);
+        self.form.fill(a.t(), is_by_columns(a), team);
         Ok(())
     }
 
     /// Number of rows, m.
     pub fn rows(&self) -> usize {
-        self.panels.cut.len
+        self.form.shape().1
     }
 
     /// Number of columns, k.
     pub fn cols(&self) -> usize {
-        self.panels.k
+        self.form.shape().0
     }
 
     /// The instruction set whose kernels can use it.
     pub fn isa(&self) -> Isa {
-        self.panels.isa
+        self.form.packed_for().isa
+    }
+
+    /// The precision up to which products can use it.
+    pub fn precision(&self) -> Precision {
+        self.form.packed_for().precision
     }
 
     /// Bytes of the copy.
     pub fn bytes(&self) -> usize {
-        self.panels.data.len() * size_of::<f32>()
+        self.form.bytes()
     }
 
     pub(super) fn panels(&self) -> Prepacked<'_, f32> {
-        self.panels.as_operand()
+        self.form.panels()
     }
 }
 
 impl PackedB {
+    /// Which products it is for.
+    pub(super) fn packed_for(&self) -> PackedFor {
+        self.form.packed_for()
+    }
+
+    /// As an operand of the matrix unit, if it is packed for that.
+    pub(super) fn bf16(&self) -> Option<Bf16Factor<'_>> {
+        self.form.bf16()
+    }
+
     /// Packs another matrix of the same shape in the place of the old one; allocates nothing.
     ///
     /// # Errors
     /// [`KernelError::Shape`] if the shape is another; the old content is then kept.
     pub fn refresh(&mut self, b: MatRef<'_>, team: &Team) -> Result<(), KernelError> {
         check_refresh("B", (self.rows(), self.cols()), b)?;
-        self.panels.fill(b, is_unit(b), team);
+        self.form.fill(b, is_unit(b), team);
         Ok(())
     }
 
     /// Number of rows, k.
     pub fn rows(&self) -> usize {
-        self.panels.k
+        self.form.shape().0
     }
 
     /// Number of columns, n.
     pub fn cols(&self) -> usize {
-        self.panels.cut.len
+        self.form.shape().1
     }
 
     /// The instruction set whose kernels can use it.
     pub fn isa(&self) -> Isa {
-        self.panels.isa
+        self.form.packed_for().isa
+    }
+
+    /// The precision up to which products can use it.
+    pub fn precision(&self) -> Precision {
+        self.form.packed_for().precision
     }
 
     /// Bytes of the copy.
     pub fn bytes(&self) -> usize {
-        self.panels.data.len() * size_of::<f32>()
+        self.form.bytes()
     }
 
     pub(super) fn panels(&self) -> Prepacked<'_, f32> {
-        self.panels.as_operand()
+        self.form.panels()
     }
 }
 

@@ -4,6 +4,7 @@
 //! B and one for the broadcast of A. The families below are as high as the register file allows:
 //! 32 registers for AVX-512 and NEON, 16 for AVX2 and plain SSE2.
 
+use super::amx_kernel::AmxKit;
 use super::dot::{DotFn, dot_fn};
 use super::finish::{Finish, FinishArgs, FinishFn};
 use super::microkernel::{Variants, variants};
@@ -43,6 +44,8 @@ pub(super) struct Kit<T: 'static> {
 pub(crate) struct GemmKernels {
     pub(super) f32: Kit<f32>,
     pub(super) f64: Kit<f64>,
+    /// Products of f32 as sums of bf16 products, on a matrix unit.
+    pub(super) amx: AmxKit,
     /// Applies an epilogue to a tile.
     pub(super) finish: FinishFn,
     /// Updates the weights of a tile.
@@ -158,6 +161,7 @@ static AVX512: GemmKernels = {
     GemmKernels {
         f32: kit::<Avx512, f32>(families_of_32!(Avx512, f32)),
         f64: kit::<Avx512, f64>(families_of_f64!(Avx512, 32)),
+        amx: AmxKit::of::<Avx512>(),
         finish: finish::<Avx512>,
         step: step::<Avx512>,
     }
@@ -169,6 +173,7 @@ static AVX2: GemmKernels = {
     GemmKernels {
         f32: kit::<Avx2, f32>(families_of_16!(Avx2, f32)),
         f64: kit::<Avx2, f64>(families_of_f64!(Avx2, 16)),
+        amx: AmxKit::of::<Avx2>(),
         finish: finish::<Avx2>,
         step: step::<Avx2>,
     }
@@ -180,6 +185,7 @@ static NEON: GemmKernels = {
     GemmKernels {
         f32: kit::<Neon, f32>(families_of_32!(Neon, f32)),
         f64: kit::<Neon, f64>(families_of_f64!(Neon, 32)),
+        amx: AmxKit::of::<Neon>(),
         finish: finish::<Neon>,
         step: step::<Neon>,
     }
@@ -188,6 +194,7 @@ static NEON: GemmKernels = {
 static SCALAR: GemmKernels = GemmKernels {
     f32: kit::<level::Scalar, f32>(families_of_16!(level::Scalar, f32)),
     f64: kit::<level::Scalar, f64>(families_of_f64!(level::Scalar, 16)),
+    amx: AmxKit::of::<level::Scalar>(),
     finish: finish::<level::Scalar>,
     step: step::<level::Scalar>,
 };

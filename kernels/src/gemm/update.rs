@@ -9,6 +9,7 @@
 use super::driver::{FinishF32, Gemm};
 use super::macrokernel::{Finish, FinishedTile};
 use super::plan::compute;
+use super::product::Output;
 use super::step::{Place, Step, StepArgs, StepFn};
 use super::workspace::Workspace;
 use crate::dispatch::Kernels;
@@ -97,14 +98,18 @@ impl Kernels {
     ) -> Result<(), KernelError> {
         let (m, n) = (grads.rows(), grads.cols());
         self.check_product(OP, gemm, (m, n))?;
-        let (product, first) = self.product(gemm);
         let finish = FinishWithStep {
-            first,
+            first: self.finish(gemm),
             step: step_of(update, (m, n))?,
             apply: self.gemm.step,
             discard: gradient == Gradient::Discard && gemm.beta == 0.0,
         };
-        compute(product, grads, finish, workspace, team);
+        let unit = self.bf16_plan(gemm, Output::of(&grads), finish, team.threads());
+        match unit {
+            // SAFETY: G is borrowed by `grads`.
+            Some(plan) => unsafe { plan.run_all(workspace, team) },
+            None => compute(self.product(gemm), grads, finish, workspace, team),
+        }
         Ok(())
     }
 }

@@ -3,6 +3,7 @@
 
 use super::blocking::{Blocking, Tiling};
 use super::driver::{FinishF32, Gemm};
+use super::operand::{Left, Right};
 use super::plan::Plan;
 use super::prepack::is_unit;
 use super::product::{Factor, Output, Product, Way};
@@ -69,7 +70,10 @@ impl Variant {
 impl Kernels {
     /// All ways to compute a product into `c`; none if an operand was packed before.
     pub fn gemm_variants(&self, gemm: &Gemm<'_>, c: &MatMut<'_>) -> Vec<Variant> {
-        let (product, finish) = self.product(gemm);
+        if !is_of_views(gemm) {
+            return Vec::new();
+        }
+        let (product, finish) = (self.product(gemm), self.finish(gemm));
         let (out, k) = (Output::of(c), gemm.a.cols());
         let both = [false, true];
         let tiles = (1..=product.kit.families.len()).flat_map(|width| {
@@ -86,7 +90,7 @@ impl Kernels {
             .collect()
     }
 
-    /// [`Kernels::gemm`] in one of the ways of [`Self::gemm_variants`].
+    /// [`Kernels::gemm`] by multiply-adds in one of the ways of [`Self::gemm_variants`].
     ///
     /// # Errors
     /// As [`Kernels::gemm`], and [`KernelError::Parameter`] if there is no such way.
@@ -100,7 +104,16 @@ impl Kernels {
     ) -> Result<(), KernelError> {
         let op = "gemm_by";
         self.check_product(op, gemm, (c.rows(), c.cols()))?;
-        let (product, finish) = self.product(gemm);
+        let not_there = || KernelError::Parameter {
+            op,
+            name: "variant",
+            expected: "one that exists for the operands",
+            got: format!("{variant:?}"),
+        };
+        if !is_of_views(gemm) {
+            return Err(not_there());
+        }
+        let (product, finish) = (self.product(gemm), self.finish(gemm));
         let mut exists = true;
         let plan = Plan::by(
             product,
@@ -114,12 +127,7 @@ impl Kernels {
             },
         );
         if !exists {
-            return Err(KernelError::Parameter {
-                op,
-                name: "variant",
-                expected: "one that exists for the operands",
-                got: format!("{variant:?}"),
-            });
+            return Err(not_there());
         }
         if let Some(plan) = plan {
             // SAFETY: C is borrowed by `c`.
@@ -127,4 +135,9 @@ impl Kernels {
         }
         Ok(())
     }
+}
+
+/// Whether no operand was packed before: the ways are those of views.
+fn is_of_views(gemm: &Gemm<'_>) -> bool {
+    matches!((gemm.a, gemm.b), (Left::View(_), Right::View(_)))
 }

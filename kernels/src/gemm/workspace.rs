@@ -1,5 +1,6 @@
 //! Memory for packed operands, kept between calls.
 
+use super::bf16_blocking::bf16_bound;
 use super::blocking::packed_bound;
 use super::partial::partial_bound;
 use crate::team::MAX_THREADS;
@@ -48,6 +49,7 @@ impl Workspace {
     /// can have; other numbers are taken as the nearest of these.
     pub fn reserve(&mut self, m: usize, n: usize, k: usize, threads: usize) {
         let bytes = packed_bound((m, n, k)) * size_of::<f32>();
+        let bytes = bytes.max(bf16_bound((m, n, k)));
         let shared_bytes = match threads {
             0 | 1 => 0,
             _ => partial_bound((m, n, k)) * size_of::<f32>(),

@@ -10,7 +10,14 @@ use tests::tolerance;
 use tests::values::Values;
 
 use crate::activation::to_kernel;
-pub(crate) use crate::common::{available, view, view_mut};
+pub(crate) use crate::common::{view, view_mut};
+
+/// The kernels of every instruction set of this machine, and the best with the model of a matrix unit.
+pub(crate) fn available() -> Vec<&'static Kernels> {
+    let mut all = crate::common::available();
+    all.extend(all.last().map(|best| best.with_tile_model()));
+    all
+}
 
 /// The epilogue of a call; its operands are made from the seed of the case.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -1,0 +1,131 @@
+//! How products on the matrix unit are cut, and which they are.
+//!
+//! As in `blocking`, the blocks of the depth follow from the shape alone: they decide the order of the sums.
+
+use super::amx_kernel::SUMS;
+use super::bf16_pack::{GROUP, Magnitudes, PART_WORDS, SIDE};
+use super::blocking::Split;
+use crate::precision::Precision;
+
+/// Units of 32 steps of the depth in a block, at most: two panels of one part are 32 KiB then, which a
+/// first-level cache holds.
+const SHALLOW: usize = 8;
+/// With three parts, whose panels come from the second level either way. Each block is rounded when it is
+/// added to C: with blocks of 256 steps the largest errors of long sums were up to 1.4 times those of
+/// multiply-adds.
+const DEEP: usize = 16;
+/// Bytes of a packed block of B at most, half of a second-level cache of 2 MiB.
+const B_BYTES: usize = 1 << 20;
+/// Bytes of a cache line.
+const LINE: usize = 64;
+
+/// How exact a product of views is that was asked to be at least as exact as `asked`.
+///
+/// The matrix unit is taken where it is faster than multiply-adds, packing included. With three parts
+/// that is from some 96 cubed on and with more than 32 rows and columns; with fewer parts earlier. What
+/// panels of 32 are wider and deeper than the product counts as work.
+pub(super) fn effective(asked: Precision, (m, n, k): (usize, usize, usize)) -> Precision {
+    // Least rows and columns, least multiply-adds, and of padded work to work at most, in quarters.
+    let (least, work, quarters) = match asked {
+        Precision::Medium => (32, 1 << 17, 12),
+        Precision::High => (32, 1 << 18, 8),
+        Precision::Highest => (33, 1 << 19, 5),
+        Precision::Ieee => return Precision::Ieee,
+    };
+    let volume = |m: usize, n: usize, k: usize| m as u128 * n as u128 * k as u128;
+    let padded = volume(
+        m.next_multiple_of(SIDE),
+        n.next_multiple_of(SIDE),
+        k.next_multiple_of(SIDE),
+    );
+    let real = volume(m, n, k);
+    if m.min(n) >= least && k >= SIDE && real >= work && 4 * padded <= quarters * real {
+        asked
+    } else {
+        Precision::Ieee
+    }
+}
+
+/// How many bf16 numbers stand for an f32; `None` for a precision that is for multiply-adds.
+pub(super) fn parts_of(precision: Precision) -> Option<usize> {
+    match precision {
+        Precision::Medium => Some(1),
+        Precision::High => Some(2),
+        Precision::Highest => Some(3),
+        Precision::Ieee => None,
+    }
+}
+
+/// The blocks of a depth of k, in units of 32 steps.
+pub(super) fn depth_blocks(k: usize, parts: usize) -> Split {
+    let most = if parts == 3 { DEEP } else { SHALLOW };
+    Split::new(k.div_ceil(SIDE), most)
+}
+
+/// Steps of a block of the depth: its first one, and how many.
+pub(super) fn steps_of(depth: Split, block: usize, k: usize) -> (usize, usize) {
+    let start = depth.start(block) * SIDE;
+    (start, (k - start).min(depth.len(block) * SIDE))
+}
+
+/// Places in the memory of a member, in bytes from its start.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Layout {
+    /// Sums, and room for a tile of a C of other strides.
+    pub(super) sums: usize,
+    pub(super) tile: usize,
+    /// Panels as f32, for multiply-adds.
+    pub(super) a_plain: usize,
+    pub(super) b_plain: usize,
+    pub(super) a: usize,
+    pub(super) a_magnitudes: usize,
+    pub(super) b: usize,
+    pub(super) b_magnitudes: usize,
+    pub(super) bytes: usize,
+}
+
+impl Layout {
+    /// For blocks of so many units of 32 steps and column panels.
+    pub(super) fn new(parts: usize, units: usize, col_panels: usize) -> Self {
+        let mut bytes = 0;
+        let mut next = |len: usize| {
+            let at = bytes;
+            bytes = (at + len).next_multiple_of(LINE);
+            at
+        };
+        let (plain, panel) = (units * SIDE * SIDE * 4, units * parts * PART_WORDS * 4);
+        let magnitudes = size_of::<Magnitudes>();
+        Self {
+            sums: next(SUMS * 4),
+            tile: next(SUMS * 4),
+            a_plain: next(plain),
+            b_plain: next(plain),
+            a: next(GROUP * panel),
+            a_magnitudes: next(GROUP * magnitudes),
+            b: next(col_panels * panel),
+            b_magnitudes: next(col_panels * magnitudes),
+            bytes,
+        }
+    }
+}
+
+/// Bytes of the memory of a member that no product of this shape or its transpose exceeds.
+pub(super) fn bf16_bound((m, n, k): (usize, usize, usize)) -> usize {
+    if m == 0 || n == 0 || k == 0 || effective(Precision::Medium, (m, n, k)) == Precision::Ieee {
+        return 0;
+    }
+    let of = |parts: usize, n: usize| {
+        let units = depth_blocks(k, parts).longest();
+        Layout::new(parts, units, col_panels(parts, units, n).longest()).bytes
+    };
+    (1..=3)
+        .map(|parts| of(parts, m).max(of(parts, n)))
+        .max()
+        .unwrap_or(0)
+}
+
+/// The blocks of columns, in panels.
+pub(super) fn col_panels(parts: usize, units: usize, n: usize) -> Split {
+    let panel_bytes = (units * parts * PART_WORDS * 4).max(1);
+    Split::new(n.div_ceil(SIDE), B_BYTES / panel_bytes)
+}
