@@ -3,16 +3,17 @@
 
 use crate::matrix::Matrix;
 use crate::tolerance::{U, gamma as roundings};
+use crate::uncertain::Uncertain;
 
 /// Sequences one after the other, heads side by side: q, k, v are `batch * T x width`.
 #[derive(Clone, Debug)]
 pub struct Attention {
     /// Queries.
-    pub q: Matrix,
+    pub q: Uncertain,
     /// Keys.
-    pub k: Matrix,
+    pub k: Uncertain,
     /// Values.
-    pub v: Matrix,
+    pub v: Uncertain,
     /// Number of sequences.
     pub batch: usize,
     /// Number of heads.
@@ -27,22 +28,11 @@ pub struct Attention {
 #[derive(Clone, Debug)]
 pub struct Outputs {
     /// `batch * T x width`
-    pub o: Matrix,
+    pub o: Uncertain,
     /// `ln sum e^score` of each row of each sequence and head: sequences, heads, rows.
     pub lse: Vec<f64>,
-    /// Bound for each element of o.
-    pub o_bound: Matrix,
     /// Bound for each element of lse.
     pub lse_bound: Vec<f64>,
-}
-
-/// The gradients with respect to q, k and v, each with its bound.
-#[derive(Clone, Debug)]
-pub struct Gradients {
-    /// dq, dk, dv.
-    pub values: [Matrix; 3],
-    /// Bound for each element.
-    pub bounds: [Matrix; 3],
 }
 
 /// A number and how far it may be off.
@@ -52,13 +42,20 @@ struct Rounded {
     error: f64,
 }
 
+impl Rounded {
+    /// How large it may be.
+    fn largest(self) -> f64 {
+        self.value.abs() + self.error
+    }
+}
+
 impl Attention {
     fn steps(&self) -> usize {
-        self.q.rows / self.batch
+        self.q.value.rows / self.batch
     }
 
     fn head_width(&self) -> usize {
-        self.q.cols / self.heads
+        self.q.value.cols / self.heads
     }
 
     fn scale(&self) -> f64 {
@@ -70,11 +67,28 @@ impl Attention {
         j < self.lengths[sample] && (!self.causal || j <= i)
     }
 
-    /// `sum_c a_ic b_jc` over the columns of a head, and the same of absolute values.
-    fn dot(&self, a: &Matrix, i: usize, b: &Matrix, j: usize, head: usize) -> (f64, f64) {
+    /// `sum_c a_ic b_jc` over the columns of a head, with the errors of both factors and those of the
+    /// sum, each term of which meets so many roundings.
+    fn dot(
+        &self,
+        (a, i): (&Uncertain, usize),
+        (b, j): (&Uncertain, usize),
+        head: usize,
+        terms: usize,
+    ) -> Rounded {
         let d = self.head_width();
-        let terms = (head * d..(head + 1) * d).map(|c| a.at(i, c) * b.at(j, c));
-        (terms.clone().sum(), terms.map(f64::abs).sum())
+        let mut dot = Rounded {
+            value: 0.0,
+            error: 0.0,
+        };
+        for c in head * d..(head + 1) * d {
+            let (x, y) = (a.value.at(i, c), b.value.at(j, c));
+            let (dx, dy) = (a.error.at(i, c), b.error.at(j, c));
+            dot.value += x * y;
+            dot.error += x.abs() * dy + dx * (y.abs() + dy);
+            dot.error += roundings(terms) * (x.abs() + dx) * (y.abs() + dy);
+        }
+        dot
     }
 
     /// The scores of row i of a sequence and head, those it sees: a product of depth d, and a factor.
@@ -83,9 +97,9 @@ impl Attention {
         let row = |t: usize| sample * steps + t;
         let seen = (0..steps).filter(|&j| self.sees(sample, i, j));
         seen.map(|j| {
-            let (sum, magnitude) = self.dot(&self.q, row(i), &self.k, row(j), head);
-            let value = self.scale() * sum;
-            let error = self.scale() * magnitude * roundings(d + 4);
+            let sum = self.dot((&self.q, row(i)), (&self.k, row(j)), head, d + 4);
+            let value = self.scale() * sum.value;
+            let error = self.scale() * sum.error;
             (j, Rounded { value, error })
         })
         .collect()
@@ -124,8 +138,7 @@ impl Attention {
     /// The forward pass: `o_i = sum_j softmax(q_i k^T / sqrt d)_j v_j`.
     pub fn forward(&self) -> Outputs {
         let (steps, d) = (self.steps(), self.head_width());
-        let mut o = Matrix::zeros(self.q.rows, self.q.cols);
-        let mut o_bound = o.clone();
+        let mut o = Uncertain::exact(Matrix::zeros(self.q.value.rows, self.q.value.cols));
         let (mut lse, mut lse_bound) = (Vec::new(), Vec::new());
         for (sample, head) in self.pairs() {
             for i in 0..steps {
@@ -139,21 +152,18 @@ impl Attention {
                 lse.push(row_lse.value);
                 lse_bound.push(row_lse.error);
                 for c in head * d..(head + 1) * d {
-                    let place = (sample * steps + i) * self.q.cols + c;
+                    let place = (sample * steps + i) * self.q.value.cols + c;
                     for (j, p) in &p {
-                        let term = p.value * self.v.at(sample * steps + j, c);
-                        o.data[place] += term;
-                        o_bound.data[place] += term.abs() * (p.error + roundings(steps + 16));
+                        let row = sample * steps + j;
+                        let (v, dv) = (self.v.value.at(row, c), self.v.error.at(row, c));
+                        o.value.data[place] += p.value * v;
+                        let relative = p.error + roundings(steps + 16);
+                        o.error.data[place] += p.value * ((v.abs() + dv) * relative + dv);
                     }
                 }
             }
         }
-        Outputs {
-            o,
-            lse,
-            o_bound,
-            lse_bound,
-        }
+        Outputs { o, lse, lse_bound }
     }
 
     fn pairs(&self) -> impl Iterator<Item = (usize, usize)> + use<> {
@@ -164,14 +174,13 @@ impl Attention {
     /// The backward pass: with `ds_ij = p_ij (dp_ij - sum_c do_ic o_ic)` and `dp = do v^T`,
     /// `dq = ds k / sqrt d`, `dk = ds^T q / sqrt d`, `dv = p^T do`.
     ///
-    /// The bounds hold for a kernel that is given o and lse off by the bounds of [`Self::forward`],
+    /// The bounds of dq, dk and dv hold for a kernel that is given o and lse off by those of [`Self::forward`],
     /// and computes p as `e^(s - lse)`.
-    pub fn backward(&self, d_o: &Matrix) -> Gradients {
+    pub fn backward(&self, d_o: &Uncertain) -> [Uncertain; 3] {
         let (steps, d) = (self.steps(), self.head_width());
-        let Outputs { o, o_bound, .. } = self.forward();
-        let blank = Matrix::zeros(self.q.rows, self.q.cols);
-        let mut values = [blank.clone(), blank.clone(), blank];
-        let mut bounds = values.clone();
+        let Outputs { o, .. } = self.forward();
+        let blank = Uncertain::exact(Matrix::zeros(self.q.value.rows, self.q.value.cols));
+        let mut gradients = [blank.clone(), blank.clone(), blank];
         for (sample, head) in self.pairs() {
             for i in 0..steps {
                 let scores = self.scores(sample, head, i);
@@ -180,43 +189,48 @@ impl Attention {
                 }
                 let (p, lse) = self.probabilities(&scores);
                 let at = sample * steps + i;
-                let (dot, dot_magnitude) = self.dot(d_o, at, &o, at, head);
-                let (_, dot_from_o) = self.dot(d_o, at, &o_bound, at, head);
-                let dot_error = roundings(d + 1) * (dot_magnitude + dot_from_o) + dot_from_o;
+                let dot = self.dot((d_o, at), (&o, at), head, d + 1);
                 for ((j, p), (_, s)) in p.iter().zip(&scores) {
                     let to = sample * steps + j;
-                    let (dp, dp_magnitude) = self.dot(d_o, at, &self.v, to, head);
+                    let dp = self.dot((d_o, at), (&self.v, to), head, d + 1);
                     // The exponential of a difference that is rounded once.
                     let relative =
                         (s.error + lse.error + U * ((s.value - lse.value).abs() + 4.0)).exp_m1();
-                    let difference = dp - dot;
-                    let difference_error = roundings(d + 1) * dp_magnitude
-                        + dot_error
-                        + 2.0 * U * (dp.abs() + dot.abs());
+                    let difference = dp.value - dot.value;
+                    let difference_error =
+                        dp.error + dot.error + 2.0 * U * (dp.largest() + dot.largest());
                     let ds = p.value * difference;
                     let ds_error = p.value
                         * (1.0 + relative)
                         * (difference_error + (relative + 2.0 * U) * difference.abs());
                     // Sums of up to T terms, a factor, and the sums of blocks.
                     let sum = roundings(steps + 16);
-                    let scaled = self.scale() * ds;
-                    let scaled_error = self.scale() * (ds_error + sum * (ds.abs() + ds_error));
-                    let p_error = p.value * (relative + sum * (1.0 + relative));
+                    let scaled = Rounded {
+                        value: self.scale() * ds,
+                        error: self.scale() * (ds_error + sum * (ds.abs() + ds_error)),
+                    };
+                    let p = Rounded {
+                        value: p.value,
+                        error: p.value * (relative + sum * (1.0 + relative)),
+                    };
                     for c in head * d..(head + 1) * d {
-                        for (which, row, value, error, by) in [
-                            (0, at, scaled, scaled_error, self.k.at(to, c)),
-                            (1, to, scaled, scaled_error, self.q.at(at, c)),
-                            (2, to, p.value, p_error, d_o.at(at, c)),
+                        for (which, row, factor, (by, from)) in [
+                            (0, at, scaled, (&self.k, to)),
+                            (1, to, scaled, (&self.q, at)),
+                            (2, to, p, (d_o, at)),
                         ] {
-                            let place = row * self.q.cols + c;
-                            values[which].data[place] += value * by;
-                            bounds[which].data[place] += error * by.abs();
+                            let place = row * self.q.value.cols + c;
+                            let (by, off) = (by.value.at(from, c), by.error.at(from, c));
+                            let gradient = &mut gradients[which];
+                            gradient.value.data[place] += factor.value * by;
+                            gradient.error.data[place] +=
+                                factor.error * (by.abs() + off) + factor.value.abs() * off;
                         }
                     }
                 }
             }
         }
-        Gradients { values, bounds }
+        gradients
     }
 }
 
@@ -229,7 +243,7 @@ mod tests {
 
     fn random(seed: u64, causal: bool, lengths: &[usize]) -> Attention {
         let (mut values, batch, steps, width) = (Values::new(seed), lengths.len(), 4, 6);
-        let mut matrix = || values.matrix(batch * steps, width);
+        let mut matrix = || Uncertain::exact(values.matrix(batch * steps, width));
         Attention {
             q: matrix(),
             k: matrix(),
@@ -244,7 +258,7 @@ mod tests {
     #[test]
     fn by_hand() {
         // Scores 0 and ln 3 for the first row, of width 1: probabilities 1/4 and 3/4.
-        let column = |x: [f64; 2]| Matrix::from_fn(2, 1, |i, _| x[i]);
+        let column = |x: [f64; 2]| Uncertain::exact(Matrix::from_fn(2, 1, |i, _| x[i]));
         let attention = Attention {
             q: column([1.0, 0.0]),
             k: column([0.0, 3f64.ln()]),
@@ -255,19 +269,19 @@ mod tests {
             lengths: vec![2],
         };
         let got = attention.forward();
-        assert_abs_diff_eq!(got.o.data[0], 7.0, epsilon = 1e-12);
-        assert_abs_diff_eq!(got.o.data[1], 6.0, epsilon = 1e-12);
+        assert_abs_diff_eq!(got.o.value.data[0], 7.0, epsilon = 1e-12);
+        assert_abs_diff_eq!(got.o.value.data[1], 6.0, epsilon = 1e-12);
         assert_abs_diff_eq!(got.lse[0], 4f64.ln(), epsilon = 1e-12);
         let causal = Attention {
             causal: true,
             ..attention.clone()
         };
-        assert_abs_diff_eq!(causal.forward().o.data[0], 4.0, epsilon = 1e-12);
+        assert_abs_diff_eq!(causal.forward().o.value.data[0], 4.0, epsilon = 1e-12);
         let short = Attention {
             lengths: vec![1],
             ..attention
         };
-        assert_eq!(short.forward().o.data, [4.0, 4.0]);
+        assert_eq!(short.forward().o.value.data, [4.0, 4.0]);
     }
 
     #[test]
@@ -279,21 +293,21 @@ mod tests {
             (true, [3, 4]),
         ] {
             let attention = random(51, causal, &lengths);
-            let d_o = Values::new(52).matrix(8, 6);
+            let d_o = Uncertain::exact(Values::new(52).matrix(8, 6));
             let loss = |a: &Attention| -> f64 {
-                let o = a.forward().o;
-                o.data.iter().zip(&d_o.data).map(|(o, d)| o * d).sum()
+                let o = a.forward().o.value;
+                o.data.iter().zip(&d_o.value.data).map(|(o, d)| o * d).sum()
             };
-            let got = attention.backward(&d_o).values;
+            let got = attention.backward(&d_o);
             for place in 0..48 {
                 for (which, got) in got.iter().enumerate() {
                     let with = |value: f64| {
                         let mut a = attention.clone();
-                        [&mut a.q, &mut a.k, &mut a.v][which].data[place] = value;
+                        [&mut a.q, &mut a.k, &mut a.v][which].value.data[place] = value;
                         loss(&a)
                     };
-                    let x = [&attention.q, &attention.k, &attention.v][which].data[place];
-                    assert_abs_diff_eq!(got.data[place], derivative(x, with), epsilon = 1e-7);
+                    let x = [&attention.q, &attention.k, &attention.v][which].value.data[place];
+                    assert_abs_diff_eq!(got.value.data[place], derivative(x, with), epsilon = 1e-7);
                 }
             }
         }
@@ -302,11 +316,11 @@ mod tests {
     #[test]
     fn the_bounds_are_small() {
         let attention = random(53, false, &[4, 4]);
-        let got = attention.backward(&Values::new(54).matrix(8, 6));
-        let largest = |x: &Matrix| x.data.iter().copied().fold(0.0, f64::max);
-        for bound in got.bounds {
-            assert!(largest(&bound) < 5e-5, "{}", largest(&bound));
+        let d_o = Uncertain::exact(Values::new(54).matrix(8, 6));
+        let outputs = [attention.forward().o];
+        for got in attention.backward(&d_o).iter().chain(&outputs) {
+            let largest = got.error.data.iter().copied().fold(0.0, f64::max);
+            assert!(largest > 0.0 && largest < 5e-5, "{largest}");
         }
-        assert!(largest(&attention.forward().o_bound) < 5e-5);
     }
 }

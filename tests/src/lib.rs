@@ -7,7 +7,6 @@
 
 pub mod activation;
 pub mod attention;
-pub mod blocks;
 pub mod cases;
 pub mod dropout;
 pub mod finite_diff;
@@ -15,10 +14,12 @@ pub mod gemm;
 pub mod layout;
 pub mod loss;
 pub mod matrix;
+pub mod measured;
 pub mod network;
 pub mod norm;
 pub mod optimizer;
 pub mod shapes;
 pub mod tolerance;
 pub mod ulp;
+pub mod uncertain;
 pub mod values;

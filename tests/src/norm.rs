@@ -120,51 +120,60 @@ pub fn gradients(
     }
 }
 
-/// How far mean and `1 / sqrt(var + eps)` of a group may be off in f32: the first absolutely, the
-/// second relatively.
+/// How far mean and `1 / sqrt(var + eps)` of a group may be off in f32, whose elements are off by
+/// `off`: the first absolutely, the second relatively.
+///
+/// Elements that are off by e move the mean by the mean of e. With d the distances from the mean,
+/// whose sum is 0, they move the variance by at most twice the mean of |d e|, and the mean of e^2.
 ///
 /// The kernel takes a first mean c, then corrects it by the mean of `x - c`, and the variance by the
 /// square of that. With k roundings in a sum, c is off by `gamma_(k+2)` of the mean of |x|, its
 /// correction by `gamma_(k+3)` of the mean of `|x - c|`, and the corrected mean is rounded once.
 ///
-/// # Panics
-/// If the mean is so far from 0 that nothing is certain of the variance.
-pub fn statistics_bound(group: &[f64], eps: f64, k: usize) -> (f64, f64) {
+/// Where the elements are so far off, or the mean so far from 0, that nothing is certain of the
+/// variance, the second is infinite.
+pub fn statistics_bound(group: &[f64], off: &[f64], eps: f64, k: usize) -> (f64, f64) {
     let n = group.len() as f64;
     let (mean, var) = moments(group);
-    let mean_of = |f: &dyn Fn(f64) -> f64| group.iter().map(|&x| f(x)).sum::<f64>() / n;
-    let first = roundings(k + 2) * mean_of(&f64::abs);
-    let spread = mean_of(&|x| (x - mean).abs()) + first;
+    let mean_of = |f: &dyn Fn(f64, f64) -> f64| {
+        let terms = group.iter().zip(off).map(|(&x, &e)| f(x, e));
+        terms.sum::<f64>() / n
+    };
+    let moved = mean_of(&|_, e| e);
+    let var_moved = mean_of(&|x, e| (2.0 * (x - mean).abs() + e) * e);
+    let first = roundings(k + 2) * mean_of(&|x, e| x.abs() + e);
+    let spread = mean_of(&|x, e| (x - mean).abs() + e) + moved + first;
     let shift = roundings(k + 3) * spread;
-    let mean_error = shift + U * (mean.abs() + shift);
+    let mean_error = moved + shift + U * (mean.abs() + moved + shift);
     // The mean of (x - c)^2 is var + (mean - c)^2; its correction is the square of what the mean was
     // corrected by.
-    let square = var + first * first;
+    let square = var + var_moved + first * first;
     let correction = first + shift;
-    let var_error = roundings(k + 5) * square
+    let var_error = var_moved
+        + roundings(k + 5) * square
         + 2.0 * correction * shift
         + shift * shift
         + roundings(3) * (square + correction * correction);
     let relative = var_error / (var + eps);
-    assert!(relative < 0.25, "the variance is lost: {relative}");
     // |(1 + r)^(-1/2) - 1| <= 3/4 |r| for |r| <= 1/4.
-    (mean_error, 0.75 * relative + roundings(4))
+    let rstd_error = match relative < 0.25 {
+        true => 0.75 * relative + roundings(4),
+        false => f64::INFINITY,
+    };
+    (mean_error, rstd_error)
 }
 
-/// How far `gamma (x - mean) rstd + beta` may be off, given what mean and rstd are off by: at most
-/// five roundings besides.
-pub fn y_bound(
-    distance: f64,
-    gamma: f64,
-    beta: f64,
-    rstd: f64,
-    (mean_error, rstd_relative): (f64, f64),
-) -> f64 {
-    let d = distance.abs();
-    let xhat_error =
-        rstd * (1.0 + rstd_relative) * mean_error + rstd * d * (rstd_relative + roundings(4));
-    gamma.abs() * xhat_error * (1.0 + roundings(4))
-        + roundings(2) * (gamma.abs() * rstd * d + beta.abs())
+/// How far `(x - mean) rstd` may be off, given what the difference is off by, and rstd relatively.
+pub fn xhat_bound(distance: f64, rstd: f64, (error, rstd_relative): (f64, f64)) -> f64 {
+    rstd * (1.0 + rstd_relative) * error
+        + rstd * (distance.abs() + error) * (rstd_relative + roundings(4))
+}
+
+/// How far `gamma (x - mean) rstd + beta` may be off, given what `x - mean` and rstd are off by: at
+/// most five roundings besides.
+pub fn y_bound(distance: f64, gamma: f64, beta: f64, rstd: f64, errors: (f64, f64)) -> f64 {
+    gamma.abs() * xhat_bound(distance, rstd, errors) * (1.0 + roundings(4))
+        + roundings(2) * (gamma.abs() * rstd * distance.abs() + beta.abs())
 }
 
 /// How far each dx of a group may be off, from `g = dy gamma` and xhat of the group.
@@ -259,8 +268,8 @@ mod tests {
         let near: Vec<f64> = Values::new(32).matrix(1, 100).data;
         let far: Vec<f64> = near.iter().map(|x| x + 1000.0).collect();
         let (near, far) = (
-            statistics_bound(&near, 1e-5, 25),
-            statistics_bound(&far, 1e-5, 25),
+            statistics_bound(&near, &[0.0; 100], 1e-5, 25),
+            statistics_bound(&far, &[0.0; 100], 1e-5, 25),
         );
         assert!(near.0 < 2e-6 && near.1 < 5e-6, "{near:?}");
         // The rounding of the mean itself, 6e-5, and little else.

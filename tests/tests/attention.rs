@@ -11,6 +11,7 @@ use tests::attention::Attention as Reference;
 use tests::cases::check_each;
 use tests::layout::{Guarded, Storage};
 use tests::matrix::Matrix;
+use tests::uncertain::Uncertain;
 use tests::values::Values;
 
 use common::{available, view, view_mut};
@@ -59,20 +60,21 @@ impl Case {
         self.heads * self.d
     }
 
-    fn reference(&self) -> (Reference, Matrix) {
+    fn reference(&self) -> (Reference, Uncertain) {
         let mut values = Values::new(61);
         let mut matrix = || values.matrix(self.rows(), self.width());
+        let exact = Uncertain::exact;
         let narrow = |x: f64| f64::from((self.spread * x) as f32);
         let reference = Reference {
-            q: matrix().map(narrow),
-            k: matrix(),
-            v: matrix(),
+            q: exact(matrix().map(narrow)),
+            k: exact(matrix()),
+            v: exact(matrix()),
             batch: self.lengths.len(),
             heads: self.heads,
             causal: self.causal,
             lengths: self.lengths.iter().map(|&l| l as usize).collect(),
         };
-        let d_o = matrix();
+        let d_o = exact(matrix());
         (reference, d_o)
     }
 }
@@ -91,12 +93,12 @@ struct Results {
 fn run(
     k: &Kernels,
     case: &Case,
-    (reference, d_o): &(Reference, Matrix),
+    (reference, d_o): &(Reference, Uncertain),
     storage: Storage,
     workspace: &mut AttentionWorkspace,
     team: &Team,
 ) -> Results {
-    let [q, keys, v] = [&reference.q, &reference.k, &reference.v].map(|x| lay(storage, x));
+    let [q, keys, v] = [&reference.q, &reference.k, &reference.v].map(|x| lay(storage, &x.value));
     let batch = case.lengths.len();
     let attention = Attention {
         causal: case.causal,
@@ -108,7 +110,7 @@ fn run(
     let (mut o, mut lse) = (blank(rows), vec![9.0; case.rows() * case.heads]);
     k.attention(&attention, view_mut(&mut o), &mut lse, workspace, team)
         .expect("fits");
-    let d_o = lay(rows, d_o);
+    let d_o = lay(rows, &d_o.value);
     let [mut dq, mut dk, mut dv] = [storage; 3].map(blank);
     let gradients = AttentionGradients {
         dq: view_mut(&mut dq),
@@ -125,7 +127,8 @@ fn run(
     }
 }
 
-fn close(what: &str, got: &Guarded, exact: &Matrix, bound: &Matrix) -> Result<(), String> {
+fn close(what: &str, got: &Guarded, expected: &Uncertain) -> Result<(), String> {
+    let (exact, bound) = (&expected.value, &expected.error);
     if let Some(index) = got.broken_guard() {
         return Err(format!("{what}: wrote beside the matrix, at {index}"));
     }
@@ -150,12 +153,7 @@ fn check(case: &Case, storage: Storage) -> Result<(), String> {
     for k in available() {
         let workspace = &mut AttentionWorkspace::new();
         let got = run(k, case, &operands, storage, workspace, &Team::solo());
-        close(
-            &format!("o on {}", k.isa()),
-            &got.o,
-            &forward.o,
-            &forward.o_bound,
-        )?;
+        close(&format!("o on {}", k.isa()), &got.o, &forward.o)?;
         for (i, &lse) in got.lse.iter().enumerate() {
             let (exact, bound) = (forward.lse[i], forward.lse_bound[i]);
             let same = f64::from(lse) == exact;
@@ -168,8 +166,7 @@ fn check(case: &Case, storage: Storage) -> Result<(), String> {
         }
         for (name, which) in ["dq", "dk", "dv"].into_iter().zip(0..3) {
             let what = format!("{name} on {}", k.isa());
-            let (exact, bound) = (&backward.values[which], &backward.bounds[which]);
-            close(&what, &got.gradients[which], exact, bound)?;
+            close(&what, &got.gradients[which], &backward[which])?;
         }
     }
     Ok(())

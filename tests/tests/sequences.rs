@@ -6,6 +6,7 @@ use tests::attention::Attention;
 use tests::finite_diff::derivative;
 use tests::loss::softmax_cross_entropy;
 use tests::matrix::Matrix;
+use tests::uncertain::Uncertain;
 use tests::values::Values;
 
 fn isas() -> Vec<Isa> {
@@ -107,7 +108,10 @@ impl Reference {
             data: x.data.clone(),
         };
         let qkv = Self::dense(&rows, 3 * WIDTH, &mut params);
-        let part = |n: usize| Matrix::from_fn(rows.rows, WIDTH, |i, j| qkv.at(i, n * WIDTH + j));
+        let part = |n: usize| {
+            let columns = Matrix::from_fn(rows.rows, WIDTH, |i, j| qkv.at(i, n * WIDTH + j));
+            Uncertain::exact(columns)
+        };
         let attention = Attention {
             q: part(0),
             k: part(1),
@@ -117,7 +121,7 @@ impl Reference {
             causal: self.causal,
             lengths: self.lengths.clone(),
         };
-        let mixed = Self::dense(&attention.forward().o, WIDTH, &mut params);
+        let mixed = Self::dense(&attention.forward().o.value, WIDTH, &mut params);
         let whole = Matrix {
             rows: batch,
             cols: STEPS * WIDTH,

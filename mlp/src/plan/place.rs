@@ -182,7 +182,8 @@ impl<'g> Places<'g> {
             }
         };
         for &id in nodes {
-            if self.graph.node(id).op.view_of().is_none() {
+            // A view with a place of its own is written too, by a copy.
+            if self.graph.node(id).op.view_of().is_none() || self.is_own(id) {
                 touch(id, fusion.turn(id));
             }
         }

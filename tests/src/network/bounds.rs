@@ -1,18 +1,11 @@
 //! How far a network computed in f32 may lie from this one: the errors of every step, carried
-//! through the formulas.
-//!
-//! Each quantity comes with a bound of its error. A product adds the errors of both factors and its
-//! own rounding ([`tolerance::gemm`]); an activation multiplies an error by its slope, and where an
-//! error could carry a sum across the kink of a ReLU, its derivative counts as unknown. Nothing
-//! here assumes that errors cancel, so the bounds grow with the depth of the network and are far
-//! above what is seen; yet a forgotten term or a wrong factor exceeds them by orders of magnitude.
+//! through the formulas as [`Uncertain`] does it.
 
 use super::{Layer, Loss, Network};
-use crate::activation::Activation;
-use crate::gemm::product;
 use crate::loss::{Pointwise, softmax};
 use crate::matrix::Matrix;
 use crate::tolerance::{self, U};
+use crate::uncertain::{Uncertain, activated, linear, through_activation};
 
 /// Relative error of an exponential, a quotient or a logarithm in f32, in units of u, generously.
 const FUNCTION_UNITS: f64 = 16.0;
@@ -28,111 +21,11 @@ pub struct Bounds {
     pub gradients: Vec<Layer>,
 }
 
-/// A matrix and the bounds of its errors.
-#[derive(Clone, Debug)]
-pub(super) struct Uncertain {
-    pub(super) value: Matrix,
-    pub(super) error: Matrix,
-}
-
-/// `A B` of two uncertain matrices, summed in f32: the bounds of its errors.
-///
-/// `|(A + dA)(B + dB) - A B| <= |A| |dB| + |dA| (|B| + |dB|)`, and the sum itself rounds.
-pub(super) fn product_error(a: &Uncertain, b: &Uncertain) -> Matrix {
-    let (abs_a, abs_b) = (a.value.map(f64::abs), b.value.map(f64::abs));
-    let largest_b = sum(&abs_b, &b.error);
-    let carried = sum(&product(&abs_a, &b.error), &product(&a.error, &largest_b));
-    let magnitude = product(&sum(&abs_a, &a.error), &largest_b);
-    let k = a.value.cols;
-    sum(&carried, &magnitude.map(|m| tolerance::gemm(k, m)))
-}
-
-pub(super) fn sum(a: &Matrix, b: &Matrix) -> Matrix {
-    Matrix::from_fn(a.rows, a.cols, |i, j| a.at(i, j) + b.at(i, j))
-}
-
-pub(super) fn exact(value: Matrix) -> Uncertain {
-    let error = Matrix::zeros(value.rows, value.cols);
-    Uncertain { value, error }
-}
-
-/// `act(s)`
-pub(super) fn activated(activation: Activation, sums: &Uncertain) -> Uncertain {
-    let value = sums.value.map(|s| activation.apply(s));
-    let error = Matrix::from_fn(value.rows, value.cols, |i, j| {
-        tolerance::activated(activation, value.at(i, j), sums.error.at(i, j))
-    });
-    Uncertain { value, error }
-}
-
 /// The sums and the outputs of a layer.
 fn forward(layer: &Layer, input: &Uncertain) -> (Uncertain, Uncertain) {
-    let weights = exact(layer.weights.transposed());
-    let value = product(&input.value, &weights.value);
-    let value = Matrix::from_fn(value.rows, value.cols, |i, j| {
-        value.at(i, j) + layer.bias[j]
-    });
-    let carried = product_error(input, &weights);
-    let error = Matrix::from_fn(value.rows, value.cols, |i, j| {
-        carried.at(i, j) + 2.0 * U * (value.at(i, j).abs() + layer.bias[j].abs())
-    });
-    let sums = Uncertain { value, error };
+    let sums = linear(input, &layer.weights, Some(&layer.bias));
     let outputs = activated(layer.activation, &sums);
     (sums, outputs)
-}
-
-/// The error of `act'`, taken from an output that is off by `error`.
-fn derivative_error(activation: Activation, s: f64, s_error: f64, y: f64, error: f64) -> f64 {
-    match activation {
-        Activation::Identity => 0.0,
-        Activation::Relu | Activation::LeakyRelu(_) => f64::from(u8::from(s.abs() <= s_error)),
-        // |d/dy (y - y^2)| <= 1 and |d/dy (1 - y^2)| <= 2 |y|, and two roundings of numbers up to 1.
-        Activation::Sigmoid => error + 2.0 * U,
-        Activation::Tanh => 2.0 * (y.abs() + error) * error + 2.0 * U,
-        // Beside the kink the slope is y + alpha.
-        Activation::Elu(alpha) => {
-            let alpha = f64::from(alpha);
-            let jump = if s.abs() <= s_error {
-                (1.0 - alpha).abs()
-            } else {
-                0.0
-            };
-            jump + error + U * (1.0 + alpha)
-        }
-        // |d/dy (1 - e^-y)| <= 1
-        Activation::Softplus => error + tolerance::derivative_units(activation) * U,
-        // The second derivatives are at most 0.798, 0.797 and 0.5.
-        Activation::Gelu | Activation::GeluTanh | Activation::Silu => {
-            s_error + tolerance::derivative_units(activation) * U
-        }
-    }
-}
-
-/// `delta = dh * act'(y)`
-pub(super) fn through_activation(
-    activation: Activation,
-    dh: &Uncertain,
-    sums: &Uncertain,
-    outputs: &Uncertain,
-) -> Uncertain {
-    let (rows, cols) = (dh.value.rows, dh.value.cols);
-    let slope = Matrix::from_fn(rows, cols, |i, j| {
-        let (s, y) = (sums.value.at(i, j), outputs.value.at(i, j));
-        activation.derivative(activation.saved(s, y))
-    });
-    let value = Matrix::from_fn(rows, cols, |i, j| dh.value.at(i, j) * slope.at(i, j));
-    let error = Matrix::from_fn(rows, cols, |i, j| {
-        let slope_error = derivative_error(
-            activation,
-            sums.value.at(i, j),
-            sums.error.at(i, j),
-            outputs.value.at(i, j),
-            outputs.error.at(i, j),
-        );
-        let (dh, dh_error) = (dh.value.at(i, j).abs(), dh.error.at(i, j));
-        slope.at(i, j).abs() * dh_error + (dh + dh_error) * slope_error + U * value.at(i, j).abs()
-    });
-    Uncertain { value, error }
 }
 
 /// The errors of loss and derivative of one element, for a prediction that is off by `dx`.
@@ -159,7 +52,7 @@ impl Network {
     /// # Panics
     /// If the network has no layers.
     pub fn bounds(&self, x: &Matrix, targets: &Matrix) -> Bounds {
-        let mut inputs = vec![exact(x.clone())];
+        let mut inputs = vec![Uncertain::exact(x.clone())];
         let mut sums = Vec::new();
         for layer in &self.layers {
             let (s, y) = forward(layer, &inputs[inputs.len() - 1]);
@@ -173,21 +66,12 @@ impl Network {
         let mut gradients = Vec::new();
         for (l, layer) in self.layers.iter().enumerate().rev() {
             let delta = through_activation(layer.activation, &dh, &sums[l], &inputs[l + 1]);
-            let transposed = Uncertain {
-                value: delta.value.transposed(),
-                error: delta.error.transposed(),
-            };
-            let ones = exact(Matrix::from_fn(x.rows, 1, |_, _| 1.0));
             gradients.push(Layer {
-                weights: product_error(&transposed, &inputs[l]),
-                bias: product_error(&transposed, &ones).data,
+                weights: delta.transposed().times(&inputs[l]).error,
+                bias: delta.column_sums().error.data,
                 activation: layer.activation,
             });
-            let weights = exact(layer.weights.clone());
-            dh = Uncertain {
-                value: product(&delta.value, &weights.value),
-                error: product_error(&delta, &weights),
-            };
+            dh = delta.times(&Uncertain::exact(layer.weights.clone()));
         }
         gradients.reverse();
         Bounds {
@@ -252,6 +136,7 @@ impl Network {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::activation::Activation;
     use crate::network::flatten;
     use crate::values::Values;
 

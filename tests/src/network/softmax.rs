@@ -1,9 +1,9 @@
 //! Softmax as a layer: values and gradient with the bounds of both.
 
-use super::bounds::Uncertain;
 use crate::loss;
 use crate::matrix::Matrix;
 use crate::tolerance::{U, gamma};
+use crate::uncertain::Uncertain;
 
 /// Relative error of an exponential or a quotient in f32, in units of u, generously.
 const FUNCTION_UNITS: f64 = 16.0;

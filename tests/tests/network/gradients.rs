@@ -2,12 +2,14 @@
 
 use mlp::{Sgd, Team, with_team};
 use tests::cases::check_each;
+use tests::measured::Measured;
 use tests::network::flatten;
 
-use crate::nets::{compare, isas, problems};
+use crate::nets::{compare, isas, norm, problems};
 
 #[test]
 fn gradients_agree_with_the_reference() {
+    let mut measured = Measured::new("of the norm of the gradient");
     check_each(problems(), |problem| {
         let (reference, batch) = (problem.reference(), problem.batch());
         let (x, t) = batch.exact();
@@ -23,9 +25,17 @@ fn gradients_agree_with_the_reference() {
                         .gradients_of(batch.x(), batch.targets(), team)
                         .map_err(|e| e.to_string())?;
                     let gradients = trainer.gradients().ok_or("no gradients were kept")?;
-                    compare("gradient", gradients, &expected, &bounds)
+                    compare("gradient", gradients, &expected, &bounds)?;
+                    let off = gradients.iter().zip(&expected);
+                    let off = norm(off.map(|(&g, e)| f64::from(g) - e));
+                    let length = norm(expected.iter().copied());
+                    if length > 0.0 {
+                        let name = format!("layers without branches, {:?}", problem.loss);
+                        measured.record(&name, off / length);
+                    }
+                    Ok(())
                 })
-                .map_err(|e| format!("{isa}, {threads} threads: {e}"))?;
+                .map_err(|e: String| format!("{isa}, {threads} threads: {e}"))?;
             }
         }
         Ok(())

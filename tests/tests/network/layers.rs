@@ -3,12 +3,14 @@
 use mlp::{MatMut, Sgd, Team, with_team};
 use tests::cases::check_each;
 use tests::loss::softmax;
+use tests::measured::Measured;
 use tests::network::Loss;
 
-use crate::nets::{compare, isas, problems};
+use crate::nets::{compare, isas, norm, problems};
 
 #[test]
 fn outputs_of_the_forward_pass() {
+    let mut measured = Measured::new("of the norm of the outputs");
     check_each(problems(), |problem| {
         let (reference, batch) = (problem.reference(), problem.batch());
         let (x, t) = batch.exact();
@@ -22,6 +24,9 @@ fn outputs_of_the_forward_pass() {
                 .forward(batch.x())
                 .map_err(|e| named(e.to_string()))?;
             compare("output", got.as_slice(), &expected.data, &bounds.data).map_err(named)?;
+            let off = got.as_slice().iter().zip(&expected.data);
+            let off = norm(off.map(|(&y, e)| f64::from(y) - e));
+            measured.record("forward pass", off / norm(expected.data.iter().copied()));
             let mut trainer = network.trainer(Sgd::new(0.1)).map_err(|e| e.to_string())?;
             for threads in [1, 2] {
                 let view = with_team(threads, |team| -> Result<Vec<f32>, String> {

@@ -2,6 +2,8 @@
 
 #[path = "../common/activation.rs"]
 mod activation;
+mod alone;
+mod draw;
 mod gradients;
 mod graphs;
 mod layers;

@@ -16,6 +16,29 @@ pub(crate) fn isas() -> Vec<Isa> {
     all.into_iter().map(Kernels::isa).collect()
 }
 
+/// The 2-norm.
+pub(crate) fn norm(x: impl IntoIterator<Item = f64>) -> f64 {
+    x.into_iter().map(|x| x * x).sum::<f64>().sqrt()
+}
+
+/// A matrix that f32 has exactly.
+pub(crate) fn narrow(m: &Matrix) -> Vec<f32> {
+    m.data.iter().map(|&x| x as f32).collect()
+}
+
+/// The loss of `mlp` that is meant by one of the reference.
+pub(crate) fn to_loss(loss: Loss) -> mlp::Loss {
+    match loss {
+        Loss::CrossEntropy => mlp::Loss::SoftmaxCrossEntropy,
+        Loss::Mean(Pointwise::Squared) => mlp::Loss::MeanSquaredError,
+        Loss::Mean(Pointwise::Absolute) => mlp::Loss::MeanAbsoluteError,
+        Loss::Mean(Pointwise::Huber(delta)) => mlp::Loss::Huber {
+            delta: delta as f32,
+        },
+        Loss::Mean(Pointwise::Binary) => mlp::Loss::BinaryCrossEntropy,
+    }
+}
+
 /// What to build and what to show it.
 #[derive(Clone, Debug)]
 pub(crate) struct Problem {
@@ -64,17 +87,8 @@ impl Problem {
                 builder = builder.activation(to_kernel(self.activation));
             }
         }
-        let loss = match self.loss {
-            Loss::CrossEntropy => mlp::Loss::SoftmaxCrossEntropy,
-            Loss::Mean(Pointwise::Squared) => mlp::Loss::MeanSquaredError,
-            Loss::Mean(Pointwise::Absolute) => mlp::Loss::MeanAbsoluteError,
-            Loss::Mean(Pointwise::Huber(delta)) => mlp::Loss::Huber {
-                delta: delta as f32,
-            },
-            Loss::Mean(Pointwise::Binary) => mlp::Loss::BinaryCrossEntropy,
-        };
         let mut network = builder
-            .loss(loss)
+            .loss(to_loss(self.loss))
             .isa(isa)
             .build()
             .map_err(|e| e.to_string())?;

@@ -10,20 +10,12 @@ use tests::network::Loss;
 use tests::network::graph::{Block, GraphNet};
 use tests::values::Values;
 
-use crate::graphs::{KINK, add, flat, norm};
-use crate::nets::{compare, isas};
+use crate::draw::{KINK, LOSSES, add};
+use crate::nets::{compare, isas, narrow, norm, to_loss};
 
 const INPUTS: usize = 4;
 const OUTPUTS: usize = 3;
 const BATCH: usize = 6;
-
-const LOSSES: [Loss; 5] = [
-    Loss::CrossEntropy,
-    Loss::Mean(Pointwise::Squared),
-    Loss::Mean(Pointwise::Absolute),
-    Loss::Mean(Pointwise::Huber(0.25)),
-    Loss::Mean(Pointwise::Binary),
-];
 
 /// What stands at the end of a network, its loss, and a batch.
 #[derive(Clone, Debug)]
@@ -98,7 +90,7 @@ impl Case {
         if !self.is_shortcut() {
             return net.loss(&self.x, &self.targets);
         }
-        let (p, _) = net.outputs(&self.x);
+        let p = net.outputs(&self.x).value;
         let terms = p.data.iter().zip(&self.targets.data);
         match self.loss {
             Loss::CrossEntropy => terms.map(|(p, t)| -t * p.ln()).sum::<f64>() / BATCH as f64,
@@ -111,26 +103,15 @@ impl Case {
 
     /// The network in f32, with the parameters of the one in f64.
     fn network(&self, isa: Isa, loss: Loss) -> Result<Mlp, String> {
-        let loss = match loss {
-            Loss::CrossEntropy => mlp::Loss::SoftmaxCrossEntropy,
-            Loss::Mean(Pointwise::Squared) => mlp::Loss::MeanSquaredError,
-            Loss::Mean(Pointwise::Absolute) => mlp::Loss::MeanAbsoluteError,
-            Loss::Mean(Pointwise::Huber(delta)) => mlp::Loss::Huber {
-                delta: delta as f32,
-            },
-            Loss::Mean(Pointwise::Binary) => mlp::Loss::BinaryCrossEntropy,
-        };
-        let builder = Mlp::builder(INPUTS).loss(loss).isa(isa);
+        let builder = Mlp::builder(INPUTS).loss(to_loss(loss)).isa(isa);
         let net = add(builder, &self.blocks()).build();
         let mut net = net.map_err(|e| e.to_string())?;
-        let params = flat(&self.reference().params);
-        let params: Vec<f32> = params.iter().map(|&w| w as f32).collect();
+        let params: Vec<f32> = self.reference().params.iter().flat_map(narrow).collect();
         net.set_parameters(&params).map_err(|e| e.to_string())?;
         Ok(net)
     }
 
     fn batch(&self) -> (Vec<f32>, Vec<f32>) {
-        let narrow = |m: &Matrix| m.data.iter().map(|&x| x as f32).collect();
         (narrow(&self.x), narrow(&self.targets))
     }
 }
@@ -142,7 +123,7 @@ fn matrix(data: &[f32], cols: usize) -> MatRef<'_> {
 #[test]
 fn the_reference_agrees_with_central_differences_of_the_loss() {
     check_each(Case::all(), |case| {
-        let analytic = flat(&case.reference().gradients(&case.x, &case.targets).values);
+        let analytic = case.reference().gradients(&case.x, &case.targets).flat();
         let mut probe = case.whole();
         let mut at = 0;
         for p in 0..probe.params.len() {
@@ -170,15 +151,16 @@ fn the_reference_agrees_with_central_differences_of_the_loss() {
 fn losses_and_gradients_agree_with_the_reference() {
     check_each(Case::all(), |case| {
         let reference = case.reference().gradients(&case.x, &case.targets);
-        let (expected, bounds) = (flat(&reference.values), flat(&reference.bounds));
-        let (outputs, output_bounds) = case.whole().outputs(&case.x);
+        let (expected, bounds) = (reference.flat(), reference.flat_bounds());
+        let outputs = case.whole().outputs(&case.x);
         let (x, t) = case.batch();
         let (x, t) = (matrix(&x, INPUTS), matrix(&t, OUTPUTS));
         for isa in isas() {
             let named = |e: String| format!("{isa}: {e}");
             let mut net = case.network(isa, case.loss)?;
             let got = net.forward(x).map_err(|e| e.to_string())?;
-            compare("output", got.as_slice(), &outputs.data, &output_bounds.data).map_err(named)?;
+            let (exact, bound) = (&outputs.value.data, &outputs.error.data);
+            compare("output", got.as_slice(), exact, bound).map_err(named)?;
             let mut trainer = net.trainer(Sgd::new(0.1)).map_err(|e| e.to_string())?;
             let loss = trainer
                 .gradients_of(x, Targets::Values(t), &Team::solo())
@@ -189,12 +171,8 @@ fn losses_and_gradients_agree_with_the_reference() {
             }
             let got = trainer.gradients().ok_or("no gradients were kept")?;
             compare("gradient", got, &expected, &bounds).map_err(named)?;
-            let off: Vec<f64> = got
-                .iter()
-                .zip(&expected)
-                .map(|(&g, e)| f64::from(g) - e)
-                .collect();
-            let relative = norm(&off) / norm(&expected);
+            let off = got.iter().zip(&expected).map(|(&g, e)| f64::from(g) - e);
+            let relative = norm(off) / norm(expected.iter().copied());
             if relative.is_nan() || relative > 1e-5 {
                 return Err(named(format!("off by {relative:.1e} of the norm")));
             }

@@ -5,6 +5,7 @@ use kernels::{
 };
 use reference::attention as exact;
 use reference::matrix::Matrix;
+use reference::uncertain::Uncertain;
 
 use super::{Make, Operation, Work, check_within};
 use crate::floats::{Floats, filled, uniform};
@@ -65,7 +66,10 @@ impl Layer {
     }
 
     fn exact(&self) -> exact::Attention {
-        let [q, k, v] = [0, 1, 2].map(|i| Matrix::from_f32(self.rows(), WIDTH, &self.qkv[i]));
+        let [q, k, v] = [0, 1, 2].map(|i| {
+            let matrix = Matrix::from_f32(self.rows(), WIDTH, &self.qkv[i]);
+            Uncertain::exact(matrix)
+        });
         exact::Attention {
             q,
             k,
@@ -112,7 +116,8 @@ impl Operation for Forward {
     fn check(&self) -> anyhow::Result<Option<f64>> {
         let exact = self.0.exact().forward();
         let (op, layer) = (self.name(), &self.0);
-        check_within(op, &layer.o, &|i| (exact.o.data[i], exact.o_bound.data[i]))?;
+        let o = &exact.o;
+        check_within(op, &layer.o, &|i| (o.value.data[i], o.error.data[i]))?;
         check_within(op, &layer.lse, &|i| (exact.lse[i], exact.lse_bound[i]))?;
         Ok(None)
     }
@@ -172,13 +177,10 @@ impl Operation for Backward {
 
     fn check(&self) -> anyhow::Result<Option<f64>> {
         let d_o = Matrix::from_f32(self.layer.rows(), WIDTH, &self.d_o);
-        let exact = self.layer.exact().backward(&d_o);
-        for (got, (values, bounds)) in self
-            .gradients
-            .iter()
-            .zip(exact.values.iter().zip(&exact.bounds))
-        {
-            check_within(self.name(), got, &|i| (values.data[i], bounds.data[i]))?;
+        let exact = self.layer.exact().backward(&Uncertain::exact(d_o));
+        for (got, exact) in self.gradients.iter().zip(&exact) {
+            let (values, bounds) = (&exact.value.data, &exact.error.data);
+            check_within(self.name(), got, &|i| (values[i], bounds[i]))?;
         }
         Ok(None)
     }
