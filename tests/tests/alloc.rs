@@ -4,10 +4,14 @@
 //! So the tests of this file take turns, and each count is the least of several: what the work
 //! itself allocates, it allocates every time.
 
+#[path = "common/every_layer.rs"]
+mod every_layer;
+
 use std::alloc::System;
 use std::ops::ControlFlow;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use every_layer::EveryLayer;
 use kernels::{
     Gemm, GemmTask, Gradient, Kernels, MatMut, MatRef, SgdRule, Team, Update, Workspace, with_team,
 };
@@ -246,6 +250,46 @@ fn a_training_step_after_the_first_allocates_nothing() {
                     assert_eq!(warm, 0, "{isa}, {optimizer:?}, {threads} threads");
                 });
             }
+        }
+    }
+}
+
+#[test]
+fn steps_and_answers_of_every_kind_of_layer_allocate_nothing() {
+    let _turn = alone();
+    for (kernels, kind) in (available().into_iter()).flat_map(|k| EveryLayer::ALL.map(|n| (k, n))) {
+        let samples = kind.samples(16);
+        for threads in [1, 2] {
+            let builder = kind.builder().isa(kernels.isa());
+            let mut network = builder.build().expect("a description without mistakes");
+            let (x, labels) = (samples.inputs(), samples.labels().expect("classes"));
+            let part = |rows: usize| {
+                let targets = Targets::Classes(&labels[..rows]);
+                (x.part(0..rows, 0..x.cols()), targets)
+            };
+            let trainer = network.trainer(Adam::new(0.001)).expect("good settings");
+            let mut trainer = trainer.clip(Clip::norm(0.5)).expect("good settings");
+            with_team(threads, |team| {
+                let mut epoch = || {
+                    for rows in [16, 16, 5] {
+                        let (x, targets) = part(rows);
+                        trainer.step(x, targets, team).expect("a good batch");
+                    }
+                };
+                epoch();
+                let warm = count(&mut epoch);
+                assert_eq!(warm, 0, "{}, {kind:?}, {threads} threads", kernels.isa());
+            });
+            let mut out = vec![0.0; 16 * every_layer::CLASSES];
+            let mut workspace = network.predict_workspace();
+            let mut predict = || {
+                let out = MatMut::from_row_major(&mut out, 16, every_layer::CLASSES);
+                let done = network.predict_into(x, out.expect("rows"), &mut workspace);
+                done.expect("shapes fit");
+            };
+            predict();
+            let isa = kernels.isa();
+            assert_eq!(count(&mut predict), 0, "answers on {isa}, {kind:?}");
         }
     }
 }

@@ -1,7 +1,12 @@
 //! The same bits: again, for any number of threads, and in a process where other work goes on.
 
+#[path = "common/every_layer.rs"]
+mod every_layer;
+
+use std::path::Path;
 use std::time::Duration;
 
+use every_layer::EveryLayer;
 use kernels::{Isa, Kernels};
 use mlp::{
     Adam, AdamW, Clip, Dataset, Mlp, Optimizer, ParamGroup, Rmsprop, Sgd, Targets, Team,
@@ -39,6 +44,17 @@ fn config<'a>(threads: usize) -> TrainConfig<'a> {
 
 fn bits(numbers: &[f32]) -> Vec<u32> {
     numbers.iter().map(|x| x.to_bits()).collect()
+}
+
+fn same_for_any_number_of_threads<R: PartialEq>(run: impl Fn(usize) -> R) -> Result<(), String> {
+    let expected = run(1);
+    match [2, 3, 8]
+        .into_iter()
+        .find(|&threads| run(threads) != expected)
+    {
+        None => Ok(()),
+        Some(threads) => Err(format!("{threads} threads end in other bits")),
+    }
 }
 
 /// The parameters and losses of a training.
@@ -106,10 +122,70 @@ fn steps_are_the_same_for_any_number_of_threads() {
             });
             (bits(&losses), bits(network.parameters()))
         };
-        let expected = run(1);
-        for threads in [2, 3, 8] {
-            if run(threads) != expected {
-                return Err(format!("{threads} threads end in other bits"));
+        same_for_any_number_of_threads(run)
+    });
+}
+
+#[test]
+fn every_kind_of_layer_trains_the_same_for_any_number_of_threads() {
+    let cases = isas()
+        .into_iter()
+        .flat_map(|isa| EveryLayer::ALL.map(|kind| (isa, kind)));
+    check_each(cases, |&(isa, kind)| {
+        let samples = kind.samples(70);
+        let run = |threads| {
+            let mut network = kind.builder().isa(isa).build().expect("a network");
+            let config = TrainConfig::default()
+                .optimizer(AdamW::new(0.003))
+                .clip(Clip::norm(1.0))
+                .batch_size(32)
+                .max_epochs(2)
+                .threads(threads);
+            let report = network.fit(&samples, &config).expect("good data");
+            let losses: Vec<f32> = report.history.iter().map(|epoch| epoch.loss).collect();
+            // The answers are those of running statistics too.
+            let answers = network.forward(samples.inputs()).expect("the same samples");
+            let all = [network.parameters(), &losses, answers.as_slice()];
+            bits(&all.concat())
+        };
+        same_for_any_number_of_threads(run)
+    });
+}
+
+#[test]
+fn a_training_resumed_at_any_step_ends_in_the_same_bits() {
+    const STEPS: usize = 6;
+    const ROWS: usize = 12;
+    check_each(EveryLayer::ALL, |&kind| {
+        let samples = kind.samples(STEPS * ROWS);
+        let (x, labels) = (samples.inputs(), samples.labels().expect("classes"));
+        let steps = |network: &mut Mlp, range: std::ops::Range<usize>| {
+            let mut trainer = network.trainer(Adam::new(0.01)).expect("good settings");
+            for step in range {
+                let rows = step * ROWS..(step + 1) * ROWS;
+                let targets = Targets::Classes(&labels[rows.clone()]);
+                let batch = x.part(rows, 0..x.cols());
+                let loss = trainer.step(batch, targets, &Team::solo());
+                loss.expect("a good batch");
+            }
+        };
+        let answers = |network: &Mlp| {
+            let answers = network.forward(x).expect("the same samples");
+            [bits(network.parameters()), bits(answers.as_slice())]
+        };
+        let mut whole = kind.builder().build().expect("a network");
+        steps(&mut whole, 0..STEPS);
+        let expected = answers(&whole);
+        let file = format!("resumed-{kind:?}.safetensors");
+        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(file);
+        for stop in 0..=STEPS {
+            let mut first = kind.builder().build().expect("a network");
+            steps(&mut first, 0..stop);
+            first.save_checkpoint(&path).map_err(|e| e.to_string())?;
+            let mut second = Mlp::load(&path).map_err(|e| e.to_string())?;
+            steps(&mut second, stop..STEPS);
+            if answers(&second) != expected {
+                return Err(format!("stopped after {stop} steps, it ends in other bits"));
             }
         }
         Ok(())

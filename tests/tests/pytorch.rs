@@ -1,22 +1,28 @@
-//! Ten steps of every optimiser, loss, clipping and schedule against PyTorch.
+//! Ten steps of every optimiser, loss, clipping and schedule, and of every kind of layer, against
+//! PyTorch: the parameters, the running statistics, and what the network answers afterwards.
 //!
 //! The numbers come from `tests/reference/steps.py`, run in float64, and are kept beside it. A case is
 //! found by its names: network, loss, optimiser, what decays, clipping, schedule.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use kernels::Kernels;
 use mlp::{
-    Adam, AdamW, Clip, Data, Loss, MatRef, Mlp, Objective, Optimizer, ParamGroup, ReduceOnPlateau,
-    Rmsprop, Schedule, Sgd, TrainConfig,
+    Adam, AdamW, Clip, Data, Loss, MatRef, Mlp, MlpBuilder, Objective, Optimizer, ParamGroup,
+    ReduceOnPlateau, Rmsprop, Schedule, Sgd, TrainConfig,
 };
+use safetensors::SafeTensors;
 use tests::cases::check_each;
+use tests::measured::Measured;
 
 const REFERENCE: &str = include_str!("../reference/steps.txt");
 
 const BATCH: usize = 8;
 const WIDTHS: [usize; 3] = [4, 6, 3];
 const STEPS: usize = 10;
+
+const SAMPLE_WEIGHTS: [f32; BATCH] = [1.0, 0.5, 0.0, 2.0, 1.0, 0.25, 3.0, 1.0];
 
 /// Largest difference of a parameter, in parts of the largest entry of its tensor.
 const TOLERANCE: f64 = 1e-5;
@@ -77,6 +83,7 @@ fn loss(name: &str) -> Result<(Loss, Objective), String> {
         "squared" => Ok((Loss::MeanSquaredError, plain())),
         "absolute" => Ok((Loss::MeanAbsoluteError, plain())),
         "huber" => Ok((Loss::Huber { delta: 0.5 }, plain())),
+        "sample_weights" => Ok((Loss::MeanSquaredError, plain())),
         other => unknown(other),
     }
 }
@@ -96,7 +103,7 @@ fn optimizer(name: &str) -> Result<Optimizer, String> {
         "adamw" => AdamW::new(slow).weight_decay(0.5).into(),
         "rmsprop" => Rmsprop::new(slower).into(),
         "rmsprop_all" => {
-            let rmsprop = Rmsprop::new(slower).alpha(0.75).eps(1e-6);
+            let rmsprop = Rmsprop::new(slower).alpha(0.75).eps(1e-3);
             let rmsprop = rmsprop.momentum(0.5).centered();
             rmsprop.weight_decay(0.125).into()
         }
@@ -104,14 +111,67 @@ fn optimizer(name: &str) -> Result<Optimizer, String> {
     })
 }
 
-fn network(name: &str) -> Result<mlp::MlpBuilder, String> {
-    match name {
-        "plain" => Ok(Mlp::builder(WIDTHS[0])
-            .dense(WIDTHS[1])
-            .tanh()
-            .dense(WIDTHS[2])),
-        other => unknown(other),
-    }
+fn network(name: &str) -> Result<MlpBuilder, String> {
+    let [inputs, hidden, outputs] = WIDTHS;
+    let net = Mlp::builder(inputs);
+    let around = |layers: fn(MlpBuilder) -> MlpBuilder| {
+        layers(Mlp::builder(inputs).dense(hidden)).dense(outputs)
+    };
+    let sequences = |layers: fn(MlpBuilder) -> MlpBuilder| {
+        let net = Mlp::builder(inputs).dense(3 * inputs).rows(3);
+        layers(net).rows(1).dense(outputs)
+    };
+    Ok(match name {
+        "plain" => around(|net| net.tanh()),
+        "sigmoid" => around(|net| net.sigmoid()),
+        "relu" => around(|net| net.relu()),
+        "leaky_relu" => around(|net| net.leaky_relu(0.125)),
+        "gelu" => around(|net| net.gelu()),
+        "gelu_tanh" => around(|net| net.gelu_tanh()),
+        "silu" => around(|net| net.silu()),
+        "elu" => around(|net| net.elu(0.5)),
+        "softplus" => around(|net| net.softplus()),
+        "batch_norm" => {
+            let net = net.batch_norm().dense(hidden).tanh();
+            net.batch_norm().dense(outputs)
+        }
+        "layer_norm" => around(|net| net.tanh().layer_norm()),
+        "residual" => around(|net| net.residual(|block| block.dense(6).tanh())),
+        "residual_after" => around(|net| {
+            net.residual(|block| block.dense(6).batch_norm().relu().dense(6))
+                .relu()
+        }),
+        "residual_before" => {
+            around(|net| net.residual(|block| block.layer_norm().relu().dense(6).tanh().dense(6)))
+        }
+        "dense_connections" => {
+            let net = net.concat(|block| block.dense(3).tanh());
+            net.concat(|block| block.dense(2).tanh()).dense(outputs)
+        }
+        "attention" => sequences(|net| net.attention(2)),
+        "causal_attention" => sequences(|net| net.causal_attention(2)),
+        "transformer" => sequences(|net| net.transformer(2, 6)),
+        "symbols" => {
+            let net = net.embedding(5, 4).transformer(2, 6).layer_norm();
+            net.rows(1).dense(outputs)
+        }
+        other => return unknown(other),
+    })
+}
+
+/// The running statistics of a network by the names that PyTorch gives them, as its file has them.
+fn running_statistics(net: &Mlp) -> Result<Numbers, String> {
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("pytorch.safetensors");
+    net.save(&path).map_err(|e| e.to_string())?;
+    let file = std::fs::read(&path).map_err(|e| e.to_string())?;
+    let tensors = SafeTensors::deserialize(&file).map_err(|e| e.to_string())?;
+    let number = |bytes: &[u8]| f32::from_le_bytes(bytes.try_into().expect("four bytes"));
+    let numbers = |data: &[u8]| data.chunks_exact(4).map(|b| number(b).into()).collect();
+    let all = tensors.iter();
+    let running = all.filter(|(name, _)| name.contains("running"));
+    Ok(running
+        .map(|(name, tensor)| (name.to_owned(), numbers(tensor.data())))
+        .collect())
 }
 
 fn settings<'a>(case: &Case) -> Result<TrainConfig<'a>, String> {
@@ -153,13 +213,19 @@ fn settings<'a>(case: &Case) -> Result<TrainConfig<'a>, String> {
 }
 
 /// Holds numbers against the reference, in parts of its largest.
-fn close(what: &str, got: &[f32], expected: &[f64]) -> Result<(), String> {
+fn close(
+    what: &str,
+    got: &[f32],
+    expected: &[f64],
+    measured: &mut dyn FnMut(f64),
+) -> Result<(), String> {
     let largest = expected.iter().fold(0.0, |max: f64, x| max.max(x.abs()));
     if got.len() != expected.len() || largest == 0.0 {
         return Err(format!("{what}: {got:?} against {expected:?}"));
     }
     for (i, (&got, expected)) in got.iter().zip(expected).enumerate() {
         let off = (f64::from(got) - expected).abs() / largest;
+        measured(off);
         if off.is_nan() || off > TOLERANCE {
             return Err(format!(
                 "{what} {i}: {got}, expected {expected}, off {off:.1e}"
@@ -169,21 +235,37 @@ fn close(what: &str, got: &[f32], expected: &[f64]) -> Result<(), String> {
     Ok(())
 }
 
-fn check(shared: &Numbers, case: &Case) -> Result<(), String> {
-    let [of_network, of_loss, ..] = &case.names;
+fn check(shared: &Numbers, case: &Case, measured: &mut Measured) -> Result<(), String> {
+    let [of_network, of_loss, of_optimizer, ..] = &case.names;
+    let mut close = |what: &str, got: &[f32], expected: &[f64]| {
+        close(what, got, expected, &mut |off| {
+            for name in [of_network, of_loss, of_optimizer] {
+                measured.record(name, off);
+            }
+        })
+    };
     let rows = |name: &str| narrow(&shared[name]);
     let (inputs, values, shares) = (rows("inputs"), rows("values"), rows("shares"));
     let labels: Vec<u32> = shared["labels"].iter().map(|&x| x as u32).collect();
     let matrix = |data, cols| MatRef::from_row_major(data, BATCH, cols).expect("a batch");
-    let x = matrix(&inputs, WIDTHS[0]);
+    let sequences = rows("sequences");
+    let x = match of_network.as_str() {
+        "symbols" => matrix(&sequences, WIDTHS[0]),
+        _ => matrix(&inputs, WIDTHS[0]),
+    };
     let data = match of_loss.as_str() {
-        "squared" | "absolute" | "huber" => Data::values(x, matrix(&values, WIDTHS[2])),
+        "squared" | "absolute" | "huber" | "sample_weights" => {
+            Data::values(x, matrix(&values, WIDTHS[2]))
+        }
         "binary" | "soft_targets" | "soft_smoothing_and_weights" => {
             Data::values(x, matrix(&shares, WIDTHS[2]))
         }
         _ => Data::classes(x, &labels),
     };
-    let data = data.map_err(|e| e.to_string())?;
+    let mut data = data.map_err(|e| e.to_string())?;
+    if of_loss == "sample_weights" {
+        data = data.weighted(&SAMPLE_WEIGHTS).map_err(|e| e.to_string())?;
+    }
     let settings = settings(case)?;
     for kernels in Kernels::available().map_err(|e| e.to_string())? {
         let isa = kernels.isa();
@@ -206,17 +288,29 @@ fn check(shared: &Numbers, case: &Case) -> Result<(), String> {
             &case.numbers["rates"],
         )?;
         let (mut got, mut expected) = (net.parameters(), &case.numbers["after"][..]);
-        for layer in 0..net.dense_layers() {
-            let weight = net.weights(layer).map_or(0, |w| w.rows() * w.cols());
-            for len in [weight, net.bias(layer).map_or(0, <[f32]>::len)] {
-                let what = format!("{isa}: parameter of layer {layer}");
-                close(&what, &got[..len], &expected[..len])?;
-                (got, expected) = (&got[len..], &expected[len..]);
-            }
+        for (tensor, &len) in shared[&format!("{of_network}.sizes")].iter().enumerate() {
+            let (here, there) = (got.split_at(len as usize), expected.split_at(len as usize));
+            close(&format!("{isa}: tensor {tensor}"), here.0, there.0)?;
+            (got, expected) = (here.1, there.1);
         }
         if !got.is_empty() || net.parameters() == before {
             return Err(format!("{isa}: parameters were left over, or left alone"));
         }
+        let running = running_statistics(&net)?;
+        let expected = case.numbers.iter();
+        let expected: Numbers = expected
+            .filter(|(name, _)| name.contains("running"))
+            .map(|(name, numbers)| (name.clone(), numbers.clone()))
+            .collect();
+        if !running.keys().eq(expected.keys()) {
+            return Err(format!("{isa}: {running:?}, expected {expected:?}"));
+        }
+        for (name, got) in &running {
+            close(&format!("{isa}: {name}"), &narrow(got), &expected[name])?;
+        }
+        let answers = net.forward(x).map_err(|e| e.to_string())?;
+        let what = format!("{isa}: answer");
+        close(&what, answers.as_slice(), &case.numbers["answers"])?;
     }
     Ok(())
 }
@@ -224,19 +318,20 @@ fn check(shared: &Numbers, case: &Case) -> Result<(), String> {
 #[test]
 fn ten_steps_end_where_those_of_pytorch_do() {
     let (shared, cases) = reference();
-    check_each(cases, |case| check(&shared, case));
+    let mut measured = Measured::new("of the largest entry after ten steps");
+    check_each(cases, |case| check(&shared, case, &mut measured));
 }
 
 /// A case for each of what there is: none can be lost from the file unnoticed.
 #[test]
 fn the_reference_has_every_case() {
     let (_, cases) = reference();
-    assert_eq!(cases.len(), 39);
+    assert_eq!(cases.len(), 76);
     let names = |place: usize| {
         let mut names: Vec<&str> = cases.iter().map(|case| &*case.names[place]).collect();
         names.sort_unstable();
         names.dedup();
         names.len()
     };
-    assert_eq!([0, 1, 2, 3, 4, 5].map(names), [1, 10, 9, 2, 3, 8]);
+    assert_eq!([0, 1, 2, 3, 4, 5].map(names), [19, 11, 9, 2, 3, 8]);
 }
