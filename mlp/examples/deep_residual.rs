@@ -11,11 +11,17 @@
 //! norms of the first gradients, layer by layer, and the losses of the networks with tanh while they
 //! are trained alike.
 
+#[path = "common/exit.rs"]
+mod exit;
+#[path = "common/spirals.rs"]
+mod spirals;
+
 use std::error::Error;
-use std::f32::consts::TAU;
 use std::process::ExitCode;
 
+use clap::Parser;
 use mlp::{Activation, Adam, Clip, Dataset, Mlp, MlpError, Team, TrainConfig};
+use spirals::spirals;
 
 const HIDDEN: usize = 50;
 const WIDTH: usize = 16;
@@ -23,14 +29,17 @@ const POINTS: usize = 400;
 const EPOCHS: usize = 40;
 const RATE: f32 = 1e-3;
 
+/// Shows what skip connections do for the gradients and the training of fifty layers.
+#[derive(Parser)]
+struct Options {
+    /// Decides the first weights and the order of the samples
+    #[arg(long, default_value_t = 7)]
+    seed: u64,
+}
+
 fn main() -> ExitCode {
-    match run() {
-        Ok(_) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    let options = Options::parse();
+    exit::main(|| run(&options))
 }
 
 /// What is printed.
@@ -42,8 +51,9 @@ struct Outcome {
     losses: [Vec<f32>; 2],
 }
 
-fn run() -> Result<Outcome, Box<dyn Error>> {
-    let data = spirals()?;
+fn run(options: &Options) -> Result<Outcome, Box<dyn Error>> {
+    let data = spirals(POINTS, 1.5)?;
+    let build = |activation, with_skips| build(activation, with_skips, options.seed);
     let norms = |activation, with_skips| gradient_norms(&mut build(activation, with_skips)?, &data);
     let losses = |with_skips| training_losses(build(Activation::Tanh, with_skips)?, &data);
     let outcome = Outcome {
@@ -72,7 +82,7 @@ fn run() -> Result<Outcome, Box<dyn Error>> {
     Ok(outcome)
 }
 
-fn build(activation: Activation, with_skips: bool) -> Result<Mlp, MlpError> {
+fn build(activation: Activation, with_skips: bool, seed: u64) -> Result<Mlp, MlpError> {
     let mut net = Mlp::builder(2).dense(WIDTH).activation(activation);
     for layer in 1..HIDDEN {
         net = net.dense(WIDTH).activation(activation);
@@ -81,7 +91,7 @@ fn build(activation: Activation, with_skips: bool) -> Result<Mlp, MlpError> {
             net = net.skip(2);
         }
     }
-    net.dense(2).seed(7).build()
+    net.dense(2).seed(seed).build()
 }
 
 fn training_losses(mut net: Mlp, data: &Dataset) -> Result<Vec<f32>, MlpError> {
@@ -112,26 +122,13 @@ fn gradient_norms(net: &mut Mlp, data: &Dataset) -> Result<Vec<f64>, MlpError> {
     Ok(norms)
 }
 
-/// Points on two arms that turn around each other one and a half times.
-fn spirals() -> Result<Dataset, mlp::DataError> {
-    let label = |i: usize| (i % 2) as u32;
-    let point = |i: usize| {
-        let t = (i / 2) as f32 / (POINTS / 2) as f32;
-        let angle = 1.5 * TAU * t + TAU / 2.0 * label(i) as f32;
-        let radius = 0.2 + 1.8 * t;
-        [radius * angle.cos(), radius * angle.sin()]
-    };
-    let points = (0..POINTS).flat_map(point).collect();
-    Dataset::classes(points, 2, (0..POINTS).map(label).collect())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn worked_gradients_vanish_in_a_chain_and_not_beside_skips() {
-        let outcome = run().unwrap();
+        let outcome = run(&Options::parse_from(["deep_residual"])).unwrap();
         let [sigmoid, with_skips, ..] = &outcome.norms;
         assert!(sigmoid[0] < 1e-20 * sigmoid[HIDDEN]);
         assert!(with_skips[0] > 1e-5 * with_skips[HIDDEN]);

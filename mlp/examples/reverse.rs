@@ -8,10 +8,14 @@
 //! gives 10 logits for the symbol at its place. The loss is one of the caller's own: the mean
 //! cross-entropy of the 8 places of each sequence. So this is also how a loop of one's own looks.
 
+#[path = "common/exit.rs"]
+mod exit;
+
 use std::error::Error;
 use std::process::ExitCode;
 use std::time::Instant;
 
+use clap::Parser;
 use mlp::{Adam, Loss, MatRef, Matrix, Mlp, Schedule, Team, with_team};
 
 /// Symbols of a sequence.
@@ -28,18 +32,24 @@ const TRAINING_STEPS: u64 = 400;
 /// Sequences to test with. Of the 10^8 that there are, training sees fewer than 30,000.
 const UNSEEN: usize = 1000;
 
+/// Trains a Transformer to reverse sequences of symbols.
+#[derive(Parser)]
+struct Options {
+    /// Decides the first weights and the masks
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// The most threads to use; 0 for all
+    #[arg(long, default_value_t = 0)]
+    threads: usize,
+}
+
 fn main() -> ExitCode {
-    match run() {
-        Ok(_) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    let options = Options::parse();
+    exit::main(|| run(&options))
 }
 
 /// Trains, and gives the share of unseen sequences that come out right in all places.
-fn run() -> Result<f64, Box<dyn Error>> {
+fn run(options: &Options) -> Result<f64, Box<dyn Error>> {
     let mut net = Mlp::builder(STEPS)
         .embedding(SYMBOLS, 32)
         .transformer(4, 64)
@@ -49,10 +59,10 @@ fn run() -> Result<f64, Box<dyn Error>> {
         .rows(1)
         // The outputs are taken as they are.
         .loss(Loss::MeanSquaredError)
-        .seed(1)
+        .seed(options.seed)
         .build()?;
     let clock = Instant::now();
-    with_team(0, |team| train(&mut net, team))?;
+    with_team(options.threads, |team| train(&mut net, team))?;
     println!("training: {:.1} s", clock.elapsed().as_secs_f64());
 
     let mut unseen = Sequences(u64::MAX / 3);
@@ -73,7 +83,7 @@ fn train(net: &mut Mlp, team: &Team) -> Result<(), Box<dyn Error>> {
     let mut gradient = Matrix::zeros(BATCH, STEPS * SYMBOLS);
     let mut trainer = net
         .trainer(Adam::new(3e-3))?
-        .schedule(Schedule::cosine(TRAINING_STEPS, 0.01))?;
+        .schedule(Schedule::cosine(TRAINING_STEPS, 0.01).per_step())?;
     for step in 1..=TRAINING_STEPS {
         let batch = sequences.next(BATCH);
         let x = MatRef::from_row_major(&batch, BATCH, STEPS)?;
@@ -149,7 +159,7 @@ mod tests {
 
     #[test]
     fn worked_transformer_reverses_990_of_1000_unseen_sequences() {
-        let share = run().unwrap();
+        let share = run(&Options::parse_from(["reverse"])).unwrap();
         assert!(share >= 0.99, "{share}");
     }
 }

@@ -2,28 +2,18 @@
 
 mod chart;
 mod confusion;
+mod exit;
 mod progress;
 mod training;
 
 use std::error::Error;
 use std::path::Path;
-use std::process::ExitCode;
 
+pub(crate) use exit::main;
 pub(crate) use training::{Outcome, Training};
 
 use chart::Chart;
 use confusion::Confusion;
-
-/// Runs an example, and says on stderr why it could not.
-pub(crate) fn main(example: impl FnOnce() -> Result<(), Box<dyn Error>>) -> ExitCode {
-    match example() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::FAILURE
-        }
-    }
-}
 
 /// Makes the file of the chart: the one the user named, or `name` beside the program, in the build
 /// directory, which is never part of the sources.
