@@ -124,7 +124,18 @@ impl<'a, T> MatRef<'a, T> {
     ///
     /// # Errors
     /// [`KernelError::OutOfBounds`] if the slice is shorter than that.
+    #[inline]
     pub fn from_row_major(data: &'a [T], rows: usize, cols: usize) -> Result<Self, KernelError> {
+        if is_dense_in(data.len(), rows, cols) {
+            return Ok(Self {
+                ptr: data.as_ptr(),
+                rows,
+                cols,
+                row_stride: cols as isize,
+                col_stride: 1,
+                life: PhantomData,
+            });
+        }
         Self::with_strides(data, 0, rows, cols, stride_of(cols)?, 1)
     }
 
@@ -266,11 +277,22 @@ impl<'a, T> MatMut<'a, T> {
     ///
     /// # Errors
     /// [`KernelError::OutOfBounds`] if the slice is shorter than that.
+    #[inline]
     pub fn from_row_major(
         data: &'a mut [T],
         rows: usize,
         cols: usize,
     ) -> Result<Self, KernelError> {
+        if is_dense_in(data.len(), rows, cols) {
+            return Ok(Self {
+                ptr: data.as_mut_ptr(),
+                rows,
+                cols,
+                row_stride: cols as isize,
+                col_stride: 1,
+                life: PhantomData,
+            });
+        }
         Self::with_strides(data, 0, rows, cols, stride_of(cols)?, 1)
     }
 
@@ -471,6 +493,13 @@ impl<'a, T> MatMut<'a, T> {
         // The two have no element in common, and no two (i, j) of this view share a place.
         (first.part(0..row, cols.clone()), self.part(row..rows, cols))
     }
+}
+
+/// Whether a row-major matrix that is not empty lies in a slice of `len` elements: nothing overlaps then,
+/// and no stride is too long.
+#[inline]
+fn is_dense_in(len: usize, rows: usize, cols: usize) -> bool {
+    rows != 0 && cols != 0 && rows.checked_mul(cols).is_some_and(|all| all <= len)
 }
 
 /// A row length as a stride.

@@ -23,7 +23,7 @@ use std::cell::Cell;
 use std::marker::PhantomData;
 
 use super::bf16_pack::{PART_WORDS, SIDE};
-use super::vector::{Element, Job, Lane, Level, Vector};
+use super::vector::{Element, Job, Lane, Level, Vector, prefetch};
 use crate::amx::model::Model;
 use crate::amx::tile::{Amx, TILE_WORDS, TileUnit};
 use crate::bf16::INFINITY;
@@ -95,8 +95,8 @@ impl<U: TileUnit, const PARTS: usize> Job for Multiply<U, PARTS> {
         unsafe {
             for i in 0..t.rows {
                 let row = t.c.wrapping_offset(i as isize * t.c_row);
-                <f32 as Lane>::Of::<L>::prefetch(row);
-                <f32 as Lane>::Of::<L>::prefetch(row.wrapping_add(TILE));
+                prefetch(row);
+                prefetch(row.wrapping_add(TILE));
             }
             let u = &mut *t.unit;
             u.zero::<0>();

@@ -27,7 +27,7 @@ impl<'a> GemmTask<'a> {
     }
 
     /// How it is computed by up to `threads` members; the shapes have been checked.
-    fn plan(&self, kernels: &Kernels, threads: usize) -> Option<Either<'a>> {
+    fn plan(&self, kernels: &Kernels, threads: usize) -> Option<Either<'_>> {
         let (gemm, out, finish) = (&self.gemm, Output::of(&self.c), kernels.finish(&self.gemm));
         if let Some(plan) = kernels.bf16_plan(gemm, out, finish, threads) {
             return Some(Either::Bf16(plan));

@@ -17,7 +17,7 @@
 
 use std::marker::PhantomData;
 
-use super::vector::{Job, Lane, Level, Vector};
+use super::vector::{Job, Lane, Level, Vector, prefetch};
 use crate::amx::tile::TILE_WORDS;
 use crate::bf16;
 
@@ -231,8 +231,8 @@ unsafe fn half_block<
             if !by_depth {
                 // Their successors, 32 steps on.
                 let soon = at.wrapping_offset(SIDE as isize * along);
-                V::prefetch(soon);
-                V::prefetch(soon.wrapping_offset(TILE as isize * along));
+                prefetch(soon);
+                prefetch(soon.wrapping_offset(TILE as isize * along));
             }
             for numbers in [&first, &second] {
                 for ((x, low), high) in numbers.iter().zip(&mut low).zip(&mut high) {

@@ -27,7 +27,8 @@ use super::bf16_panels::{Bf16Factor, PanelBlock};
 use super::blocking::Split;
 use super::chunks::Chunks;
 use super::direct::grid;
-use super::macrokernel::{Finish, FinishedTile};
+use super::finish::{FinishedTile, Place};
+use super::macrokernel::Finish;
 use super::microkernel::TileArgs;
 use super::product::Output;
 use super::tables::GemmKernels;
@@ -372,14 +373,13 @@ impl<'a, F: Finish<f32>> Bf16Plan<'a, F> {
                 (self.kernels.amx.merge)(&merge);
             }
             if is_last && !self.finish.is_store() {
-                self.finish.finish(FinishedTile {
-                    c,
-                    c_row,
+                let place = Place {
                     row,
                     col,
                     rows,
                     cols,
-                });
+                };
+                self.finish.finish(&FinishedTile { c, c_row, place });
             }
             if is_aside && !discards {
                 for i in 0..rows {

@@ -3,8 +3,8 @@
 use super::bf16_blocking::effective;
 use super::bf16_plan::{Bf16Plan, Bf16Product};
 use super::direct::Direct;
-use super::finish::{FinishArgs, FinishFn};
-use super::macrokernel::{Finish, FinishedTile};
+use super::finish::{FinishFn, FinishedTile, Finishing, Place};
+use super::macrokernel::Finish;
 use super::operand::{Left, Right};
 use super::plan::compute;
 use super::product::{Factor, Output, Product};
@@ -71,8 +71,9 @@ impl Kernels {
     /// `|error| <= gamma_(k+2) |alpha| sum_p |a_ip| |b_pj|`. The bits depend on the shape, the strides
     /// and the instruction set, never on the number of threads. A [`super::PackedA`] or
     /// [`super::PackedB`] gives the bits of the view that it was packed from, if the columns of C are
-    /// contiguous, except where the views would be taken by dot products: rows of A and columns of B contiguous, and n = 1 or m at most
-    /// 48 and at most k / 10.
+    /// contiguous, except where the views would be taken by dot products: rows of A and columns of B contiguous,
+    /// and n = 1, or m at most 48 and at most k / 10, or n at most 12 and at most k / 16 with
+    /// m max(n, 8) (k + 32) below 2^19.
     ///
     /// # Errors
     /// [`KernelError::Shape`] if the shapes do not fit, or an operand was packed for other kernels or for
@@ -94,12 +95,12 @@ impl Kernels {
             unsafe { plan.run_all(workspace, team) };
             return Ok(());
         }
-        if let (Left::View(a), Right::View(b)) = (gemm.a, gemm.b) {
+        if let (Left::View(a), Right::View(b)) = (&gemm.a, &gemm.b) {
             let direct = Direct {
                 kit: &self.gemm.f32,
                 alpha: gemm.alpha,
-                a,
-                b,
+                a: *a,
+                b: *b,
                 beta: gemm.beta,
                 out: Output::of(&c),
             };
@@ -114,8 +115,24 @@ impl Kernels {
 
     /// Whether a product and its epilogue fit a C of `shape`, and these kernels; `op` is what was
     /// asked for.
-    #[inline]
+    #[inline(always)]
     pub(super) fn check_product(
+        &self,
+        op: &'static str,
+        gemm: &Gemm<'_>,
+        shape: (usize, usize),
+    ) -> Result<(), KernelError> {
+        if let (Left::View(a), Right::View(b), Epilogue::Store) = (&gemm.a, &gemm.b, &gemm.epilogue)
+            && (a.rows(), b.rows(), b.cols()) == (shape.0, a.cols(), shape.1)
+        {
+            return Ok(());
+        }
+        self.check_any_product(op, gemm, shape)
+    }
+
+    /// As [`Self::check_product`], apart from the one check that the smallest products notice.
+    #[inline(never)]
+    fn check_any_product(
         &self,
         op: &'static str,
         gemm: &Gemm<'_>,
@@ -123,9 +140,7 @@ impl Kernels {
     ) -> Result<(), KernelError> {
         let (a, b) = (&gemm.a, &gemm.b);
         check_shapes(op, (a.rows(), a.cols()), (b.rows(), b.cols()), shape)?;
-        if !matches!(gemm.epilogue, Epilogue::Store) {
-            check_epilogue(op, &gemm.epilogue, shape)?;
-        }
+        check_epilogue(op, &gemm.epilogue, shape)?;
         match (gemm.a, gemm.b) {
             (Left::View(_), Right::View(_)) => Ok(()),
             _ => self.check_packed(op, gemm),
@@ -203,7 +218,7 @@ impl Kernels {
     }
 
     /// A product that was checked, by multiply-adds.
-    pub(super) fn product<'a>(&self, gemm: &Gemm<'a>) -> Product<'a, f32> {
+    pub(super) fn product<'a>(&self, gemm: &'a Gemm<'_>) -> Product<'a, f32> {
         let a = match gemm.a {
             Left::View(view) => Factor::View(view),
             Left::Packed(packed) => Factor::Packed(packed.panels()),
@@ -222,10 +237,12 @@ impl Kernels {
     }
 
     /// The epilogue of a product that was checked.
-    pub(super) fn finish<'a>(&self, gemm: &Gemm<'a>) -> FinishF32<'a> {
+    pub(super) fn finish<'a>(&self, gemm: &'a Gemm<'_>) -> FinishF32<'a> {
         FinishF32 {
-            epilogue: gemm.epilogue,
-            dropout: gemm.dropout,
+            finishing: Finishing {
+                epilogue: &gemm.epilogue,
+                dropout: &gemm.dropout,
+            },
             apply: self.gemm.finish,
         }
     }
@@ -260,6 +277,18 @@ impl Kernels {
     ) -> Result<(), KernelError> {
         let (a_shape, b_shape) = ((a.rows(), a.cols()), (b.rows(), b.cols()));
         check_shapes("gemm_f64", a_shape, b_shape, (c.rows(), c.cols()))?;
+        let direct = Direct {
+            kit: &self.gemm.f64,
+            alpha,
+            a,
+            b,
+            beta,
+            out: Output::of(&c),
+        };
+        // SAFETY: the kernels are those of this CPU; C is borrowed by `c`.
+        if unsafe { direct.compute(Plain, team) } {
+            return Ok(());
+        }
         let product = Product {
             kit: &self.gemm.f64,
             alpha,
@@ -272,7 +301,6 @@ impl Kernels {
     }
 }
 
-#[inline]
 fn check_shapes(
     op: &'static str,
     (a_rows, k): (usize, usize),
@@ -282,22 +310,11 @@ fn check_shapes(
     if (a_rows, b_rows, b_cols) == (m, k, n) {
         return Ok(());
     }
-    Err(misfit(op, (a_rows, k), (b_rows, b_cols), (m, n)))
-}
-
-/// Apart from the check, which the smallest products notice.
-#[cold]
-fn misfit(
-    op: &'static str,
-    (a_rows, k): (usize, usize),
-    (b_rows, b_cols): (usize, usize),
-    (m, n): (usize, usize),
-) -> KernelError {
-    KernelError::shape(
+    Err(KernelError::shape(
         op,
         format!("A {m} x k and B k x {n} for C {m} x {n}"),
         format!("A {a_rows} x {k} and B {b_rows} x {b_cols}"),
-    )
+    ))
 }
 
 fn check_epilogue(
@@ -339,43 +356,34 @@ impl<T> Finish<T> for Plain {
         true
     }
 
-    unsafe fn finish(&self, _: FinishedTile<T>) {}
+    unsafe fn finish(&self, _: &FinishedTile<T>) {}
 }
 
 /// The epilogues of f32.
 #[derive(Clone, Copy)]
 pub(super) struct FinishF32<'a> {
-    epilogue: Epilogue<'a>,
-    dropout: Option<Dropout>,
+    finishing: Finishing<'a>,
     apply: FinishFn,
 }
 
 impl Finish<f32> for FinishF32<'_> {
     fn is_store(&self) -> bool {
-        matches!(self.epilogue, Epilogue::Store) && self.dropout.is_none()
+        matches!(self.finishing.epilogue, Epilogue::Store) && self.finishing.dropout.is_none()
     }
 
-    unsafe fn finish(&self, tile: FinishedTile<f32>) {
-        let FinishedTile {
-            c,
-            c_row,
-            row,
-            col,
-            rows,
-            cols,
-        } = tile;
-        let args = FinishArgs {
-            epilogue: self.epilogue,
-            dropout: self.dropout,
-            c,
-            c_row,
-            row,
-            col,
-            rows,
-            cols,
-        };
+    #[inline(always)]
+    fn fetch(&self, place: &Place) {
+        if let Epilogue::Derivative { saved, .. } = self.finishing.epilogue
+            && saved.col_stride() == 1
+        {
+            place.fetch(saved.as_ptr(), saved.row_stride());
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn finish(&self, tile: &FinishedTile<f32>) {
         // SAFETY: the macro-kernel vouches for the tile, `check_epilogue` for the operands, and
         // `Kernels` for the CPU.
-        unsafe { (self.apply)(args) }
+        unsafe { (self.apply)(&self.finishing, tile) }
     }
 }

@@ -1,25 +1,64 @@
 //! The epilogue, applied to a tile of C while it is in the first-level cache.
 
+use std::slice;
+
 use pulp::{Simd, WithSimd};
 
+use super::vector::prefetch_near;
 use crate::activation::{Activation, PerActivation, specialise};
 use crate::counter_rng::Dropout;
 use crate::elementwise::{activate, derivative};
 use crate::epilogue::Epilogue;
 use crate::view::MatRef;
 
-/// A tile of C whose sums are complete, with contiguous columns.
+/// Where a part of C lies.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct FinishArgs<'a> {
-    pub(super) epilogue: Epilogue<'a>,
-    pub(super) dropout: Option<Dropout>,
-    pub(super) c: *mut f32,
-    pub(super) c_row: isize,
-    /// Place of the tile in C.
+pub(super) struct Place {
     pub(super) row: usize,
     pub(super) col: usize,
     pub(super) rows: usize,
     pub(super) cols: usize,
+}
+
+/// A part of C with contiguous columns, in C or elsewhere.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct FinishedTile<T> {
+    pub(super) c: *mut T,
+    pub(super) c_row: isize,
+    pub(super) place: Place,
+}
+
+impl Place {
+    /// Hints that this part of a matrix with contiguous columns is wanted soon. Where the rows are a
+    /// power of two apart, the first-level cache has no room for them until then.
+    #[inline(always)]
+    pub(super) fn fetch<T>(&self, matrix: *const T, row_stride: isize) {
+        let mut row = matrix
+            .wrapping_offset(self.row as isize * row_stride)
+            .wrapping_add(self.col);
+        for _ in 0..self.rows {
+            let mut j = 0;
+            while j < self.cols {
+                prefetch_near(row.wrapping_add(j));
+                j += LINE / size_of::<T>();
+            }
+            // A row seldom starts with a line.
+            prefetch_near(row.wrapping_add(self.cols - 1));
+            row = row.wrapping_offset(row_stride);
+        }
+    }
+}
+
+/// More lanes than any register has.
+const MAX_LANES: usize = 16;
+/// Bytes of a cache line, or a part of it.
+const LINE: usize = 64;
+
+/// What is done to the elements of C when their sums are complete.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Finishing<'a> {
+    pub(super) epilogue: &'a Epilogue<'a>,
+    pub(super) dropout: &'a Option<Dropout>,
 }
 
 /// Applies an epilogue to a tile.
@@ -27,17 +66,21 @@ pub(super) struct FinishArgs<'a> {
 /// # Safety
 /// The CPU has the instruction set; the tile can be read and written and no one else touches it; the
 /// epilogue's operands have the shape of C, and the tile lies in it.
-pub(super) type FinishFn = unsafe fn(FinishArgs<'_>);
+pub(super) type FinishFn = unsafe fn(&Finishing<'_>, &FinishedTile<f32>);
 
 /// The body of a [`FinishFn`], a promise that its contract is kept.
-pub(super) struct Finish<'a>(FinishArgs<'a>);
+#[derive(Clone, Copy)]
+pub(super) struct Finish<'a> {
+    finishing: &'a Finishing<'a>,
+    tile: &'a FinishedTile<f32>,
+}
 
 impl<'a> Finish<'a> {
     /// # Safety
     /// As [`FinishFn`], for as long as the value lives; but for the CPU.
     #[inline(always)]
-    pub(super) unsafe fn new(args: FinishArgs<'a>) -> Self {
-        Self(args)
+    pub(super) unsafe fn new(finishing: &'a Finishing<'a>, tile: &'a FinishedTile<f32>) -> Self {
+        Self { finishing, tile }
     }
 
     /// # Safety
@@ -46,45 +89,86 @@ impl<'a> Finish<'a> {
     unsafe fn row(&mut self, i: usize) -> &mut [f32] {
         // SAFETY: the row lies in the tile, which is ours alone, said the caller of `new`.
         unsafe {
-            std::slice::from_raw_parts_mut(self.0.c.offset(i as isize * self.0.c_row), self.0.cols)
+            let row = self.tile.c.offset(i as isize * self.tile.c_row);
+            slice::from_raw_parts_mut(row, self.tile.place.cols)
         }
     }
 
     /// `c = m c`, if there is a mask
     #[inline(always)]
     fn mask<S: Simd>(&mut self, s: S) {
-        let Some(dropout) = self.0.dropout else {
+        let Some(dropout) = self.finishing.dropout else {
             return;
         };
-        for i in 0..self.0.rows {
-            let (row, col) = (self.0.row + i, self.0.col);
+        let Place { row, col, rows, .. } = self.tile.place;
+        for i in 0..rows {
             // SAFETY: `i < rows`.
-            dropout.row(row).apply(s, col, unsafe { self.row(i) });
+            dropout.row(row + i).apply(s, col, unsafe { self.row(i) });
         }
     }
 
-    /// `c = act(c + bias)`
+    /// `c = f(c, x)` for x of the shape of the tile, row i of which starts at `x + i * x_row`.
+    ///
+    /// # Safety
+    /// All of x can be read.
     #[inline(always)]
-    fn activate<S: Simd>(&mut self, s: S, bias: Option<&[f32]>, f: Activate) {
-        for i in 0..self.0.rows {
+    unsafe fn zip<S: Simd>(&self, s: S, x: *const f32, x_row: isize, f: impl Update) {
+        let FinishedTile { c, c_row, place } = *self.tile;
+        let full = place.cols / S::F32_LANES * S::F32_LANES;
+        let (mut c, mut x) = (c, x);
+        for _ in 0..place.rows {
+            // SAFETY: the row of the tile is ours alone, said the caller of `new`, and that of x can be
+            // read; registers may lie anywhere.
+            unsafe {
+                let mut j = 0;
+                while j < full {
+                    let (c, x) = (c.add(j).cast::<S::f32s>(), x.add(j).cast::<S::f32s>());
+                    c.write_unaligned(f.on(s, c.read_unaligned(), x.read_unaligned()));
+                    j += S::F32_LANES;
+                }
+                if full < place.cols {
+                    let rest = place.cols - full;
+                    let c = slice::from_raw_parts_mut(c.add(full), rest);
+                    let x = slice::from_raw_parts(x.add(full), rest);
+                    let last = f.on(s, s.partial_load_f32s(c), s.partial_load_f32s(x));
+                    s.partial_store_f32s(c, last);
+                }
+            }
+            (c, x) = (c.wrapping_offset(c_row), x.wrapping_offset(x_row));
+        }
+    }
+
+    /// `c = f(c, 0)`
+    #[inline(always)]
+    fn map<S: Simd>(mut self, s: S, f: impl Update) {
+        let zero = s.splat_f32s(0.0);
+        for i in 0..self.tile.place.rows {
             // SAFETY: `i < rows`.
-            let row = unsafe { self.row(i) };
-            match bias {
-                Some(bias) => zip(s, row, bias, f),
-                None => map(s, row, f),
+            let (body, tail) = S::as_mut_simd_f32s(unsafe { self.row(i) });
+            for c in body {
+                *c = f.on(s, *c, zero);
+            }
+            if !tail.is_empty() {
+                let c = f.on(s, s.partial_load_f32s(tail), zero);
+                s.partial_store_f32s(tail, c);
             }
         }
     }
 
-    /// `c = c * act'(x)`, with what was saved for it, of the shape of the tile
+    /// `c = f(c, x)` for an x of the shape of the tile whose rows are not contiguous.
     #[inline(always)]
-    fn derive<S: Simd>(&mut self, s: S, saved: MatRef<'_>, f: Derive) {
-        for i in 0..self.0.rows {
+    fn derive_strided<S: Simd>(mut self, s: S, x: MatRef<'_>, f: impl Update) {
+        for i in 0..self.tile.place.rows {
             // SAFETY: `i < rows`.
-            let row = unsafe { self.row(i) };
-            match saved.row(i) {
-                Some(saved) => zip(s, row, saved, f),
-                None => strided(s, row, saved, i, f),
+            let c = unsafe { self.row(i) };
+            for (start, c) in (0..).step_by(S::F32_LANES).zip(c.chunks_mut(S::F32_LANES)) {
+                let mut buffer = [0.0; MAX_LANES];
+                for (j, y) in buffer.iter_mut().enumerate().take(c.len()) {
+                    *y = *x.at(i, start + j);
+                }
+                let x = s.partial_load_f32s(&buffer[..c.len()]);
+                let new = f.on(s, s.partial_load_f32s(c), x);
+                s.partial_store_f32s(c, new);
             }
         }
     }
@@ -95,55 +179,75 @@ impl WithSimd for Finish<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(mut self, s: S) {
-        let t = self.0;
-        if let Epilogue::Derivative { .. } = t.epilogue {
+        let (epilogue, place) = (*self.finishing.epilogue, self.tile.place);
+        if let Epilogue::Derivative { .. } = epilogue {
             self.mask(s);
         }
-        match t.epilogue {
+        match epilogue {
             Epilogue::Store => {}
             Epilogue::Activate { bias, activation } => {
-                let bias = bias.map(|bias| &bias[t.col..t.col + t.cols]);
-                let tile = &mut self;
+                let bias = bias.map(|bias| &bias[place.col..place.col + place.cols]);
+                let tile = self;
                 specialise(activation, Forward { s, tile, bias });
             }
             Epilogue::Derivative { activation, saved } => {
-                let saved = saved.part(t.row..t.row + t.rows, t.col..t.col + t.cols);
-                let tile = &mut self;
+                let Place {
+                    row,
+                    col,
+                    rows,
+                    cols,
+                } = place;
+                let saved = saved.part(row..row + rows, col..col + cols);
+                let tile = self;
                 specialise(activation, Backward { s, tile, saved });
             }
         }
-        if !matches!(t.epilogue, Epilogue::Derivative { .. }) {
+        if !matches!(epilogue, Epilogue::Derivative { .. }) {
             self.mask(s);
         }
     }
 }
 
 /// [`Epilogue::Activate`] of an activation that is known.
-struct Forward<'t, 'a, S> {
+struct Forward<'a, S> {
     s: S,
-    tile: &'t mut Finish<'a>,
+    tile: Finish<'a>,
     bias: Option<&'a [f32]>,
 }
 
-impl<S: Simd> PerActivation for Forward<'_, '_, S> {
+impl<S: Simd> PerActivation for Forward<'_, S> {
     #[inline(always)]
     fn run(self, activation: Activation) {
-        self.tile.activate(self.s, self.bias, Activate(activation));
+        let Self { s, tile, bias } = self;
+        match bias {
+            // SAFETY: there is an element for each column, the same for each row.
+            Some(bias) => unsafe { tile.zip(s, bias.as_ptr(), 0, Activate(activation)) },
+            None => tile.map(s, Activate(activation)),
+        }
     }
 }
 
 /// [`Epilogue::Derivative`] of an activation that is known.
-struct Backward<'t, 'a, S> {
+struct Backward<'a, S> {
     s: S,
-    tile: &'t mut Finish<'a>,
+    tile: Finish<'a>,
+    /// Of the shape of the tile.
     saved: MatRef<'a>,
 }
 
-impl<S: Simd> PerActivation for Backward<'_, '_, S> {
+impl<S: Simd> PerActivation for Backward<'_, S> {
     #[inline(always)]
     fn run(self, activation: Activation) {
-        if activation != Activation::Identity {
-            self.tile.derive(self.s, self.saved, Derive(activation));
+        let Self { s, tile, saved } = self;
+        if activation == Activation::Identity {
+            return;
+        }
+        let f = Derive(activation);
+        if saved.col_stride() == 1 || saved.cols() == 1 {
+            // SAFETY: it has the shape of the tile and contiguous rows.
+            unsafe { tile.zip(s, saved.as_ptr(), saved.row_stride(), f) };
+        } else {
+            tile.derive_strided(s, saved, f);
         }
     }
 }
@@ -174,46 +278,5 @@ impl Update for Derive {
     #[inline(always)]
     fn on<S: Simd>(self, s: S, c: S::f32s, saved: S::f32s) -> S::f32s {
         s.mul_f32s(c, derivative(s, self.0, saved))
-    }
-}
-
-/// `c = f(c, 0)`
-#[inline(always)]
-fn map<S: Simd>(s: S, c: &mut [f32], f: impl Update) {
-    let zero = s.splat_f32s(0.0);
-    let (body, tail) = S::as_mut_simd_f32s(c);
-    for c in body {
-        *c = f.on(s, *c, zero);
-    }
-    if !tail.is_empty() {
-        let c = f.on(s, s.partial_load_f32s(tail), zero);
-        s.partial_store_f32s(tail, c);
-    }
-}
-
-/// `c = f(c, x)`
-#[inline(always)]
-fn zip<S: Simd>(s: S, c: &mut [f32], x: &[f32], f: impl Update) {
-    let (body, tail) = S::as_mut_simd_f32s(c);
-    let (x_body, x_tail) = S::as_simd_f32s(x);
-    for (c, &x) in body.iter_mut().zip(x_body) {
-        *c = f.on(s, *c, x);
-    }
-    if !tail.is_empty() {
-        let c = f.on(s, s.partial_load_f32s(tail), s.partial_load_f32s(x_tail));
-        s.partial_store_f32s(tail, c);
-    }
-}
-
-/// `c = f(c, x)` for row `i` of `x`, whose elements are not contiguous.
-#[inline(always)]
-fn strided<S: Simd>(s: S, c: &mut [f32], x: MatRef<'_>, i: usize, f: impl Update) {
-    let mut buffer = [0.0; 64];
-    for (start, c) in (0..).step_by(buffer.len()).zip(c.chunks_mut(buffer.len())) {
-        let buffer = &mut buffer[..c.len()];
-        for (j, y) in buffer.iter_mut().enumerate() {
-            *y = *x.at(i, start + j);
-        }
-        zip(s, c, buffer, f);
     }
 }

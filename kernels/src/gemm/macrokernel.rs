@@ -1,8 +1,10 @@
 //! Loops `jr` and `ir`: the tiles of one block of C.
 
+use std::mem::MaybeUninit;
 use std::ops::Range;
 
 use super::blocking::Blocking;
+use super::finish::{FinishedTile, Place};
 use super::microkernel::{TileArgs, TileFn};
 use super::panels::Operand;
 use super::tables::Kit;
@@ -13,8 +15,8 @@ pub(super) trait Finish<T>: Copy + Sync {
     /// Whether there is nothing to do.
     fn is_store(&self) -> bool;
 
-    /// Whether it is better applied to whole rows than to tiles: it has operands of its own that
-    /// are to be read from memory in long runs.
+    /// Whether it is better applied to whole rows than to tiles: it has several operands of its own that
+    /// are to be read in long runs.
     fn by_rows(&self) -> bool {
         false
     }
@@ -24,22 +26,14 @@ pub(super) trait Finish<T>: Copy + Sync {
         false
     }
 
+    /// Hints that its operands for a part of C are wanted soon.
+    fn fetch(&self, _: &Place) {}
+
     /// Applies it to a tile with contiguous columns.
     ///
     /// # Safety
     /// The tile can be read and written, no one else touches it, and it lies in C.
-    unsafe fn finish(&self, tile: FinishedTile<T>);
-}
-
-/// A part of C, and its place in C.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct FinishedTile<T> {
-    pub(super) c: *mut T,
-    pub(super) c_row: isize,
-    pub(super) row: usize,
-    pub(super) col: usize,
-    pub(super) rows: usize,
-    pub(super) cols: usize,
+    unsafe fn finish(&self, tile: &FinishedTile<T>);
 }
 
 /// A block of the product: some row panels by some column panels by one block of the depth.
@@ -66,10 +60,8 @@ pub(super) struct Block<'a, T: 'static> {
     pub(super) aside: Option<*mut T>,
 }
 
-/// Row, column, rows and columns of some tiles of C.
-type Place = (usize, usize, usize, usize);
-
-/// Rows of C that are finished together at most: few enough to be in the first-level cache still.
+/// Rows of C that are finished together at most: few enough to be in a near cache still, and as many as a
+/// call of the micro-kernel and one of the epilogue are worth.
 const FINISH_ROWS: usize = 48;
 
 /// Room for the largest tile of any kernel: 14 x 2 registers of 16 `f32`, 12 x 1 of 8 `f64` and so
@@ -91,50 +83,45 @@ impl<T: Element> Block<'_, T> {
         finish: impl Finish<T>,
     ) {
         let first = (row_panels.start, col_panels.start);
-        let in_place = self.c_col == 1 || self.aside.is_some();
-        if self.last && finish.by_rows() && in_place {
+        let finishes = self.last && !finish.is_store();
+        if finishes && finish.by_rows() && (self.c_col == 1 || self.aside.is_some()) {
             for ir in row_panels {
                 // SAFETY: this function's contract.
                 unsafe { self.row_panel(ir, first.0, col_panels.clone(), finish) };
             }
             return;
         }
-        let at_once = if self.c_col != 1 {
-            1
-        } else if self.last && !finish.is_store() {
-            (FINISH_ROWS / self.blocking.rows.longest()).max(1)
-        } else {
-            usize::MAX
-        };
         for jr in col_panels {
             for run in self.blocking.rows.runs(row_panels.clone()) {
-                let mut ir = run.start;
-                while ir < run.end {
-                    let tiles = at_once.min(run.end - ir);
-                    let (kernel, args, place) = self.tiles((ir, jr), tiles, first);
-                    ir += tiles;
-                    // SAFETY: the kernel is one of the kit's; the rest is this function's contract.
-                    unsafe {
-                        if self.c_col == 1 {
-                            self.contiguous(kernel, args, place, finish);
-                        } else {
-                            self.strided(kernel, args, place, finish);
-                        }
+                if run.is_empty() {
+                    continue;
+                }
+                let tiles = self.tiles((run.start, jr), run.len(), first);
+                // SAFETY: this function's contract; the tiles lie in C.
+                unsafe {
+                    if self.c_col != 1 {
+                        self.strided(tiles, finish);
+                    } else if finishes {
+                        self.finished(tiles, finish);
+                    } else {
+                        (tiles.kernel)(&TileArgs {
+                            tiles: tiles.count,
+                            ..tiles.args
+                        });
                     }
                 }
             }
         }
     }
 
-    /// Some tiles of the same height below one another: their kernel and its operands, without C; row,
-    /// column, rows and columns of them all.
+    /// Some tiles of the same height below one another.
     #[inline(always)]
     fn tiles(
         &self,
         (ir, jr): (usize, usize),
-        tiles: usize,
+        count: usize,
         (first_row, first_col): (usize, usize),
-    ) -> (TileFn<T>, TileArgs<T>, Place) {
+    ) -> Tiles<T> {
         let (rows, cols, lanes) = (self.blocking.rows, self.blocking.cols, self.kit.lanes);
         let (j, vectors) = (cols.start(jr) * lanes, cols.len(jr));
         let width = (vectors * lanes).min(self.n - j);
@@ -149,7 +136,7 @@ impl<T: Element> Block<'_, T> {
             None => height as isize * a_row,
         };
         let args = TileArgs {
-            tiles,
+            tiles: 1,
             k: self.k,
             a,
             a_row,
@@ -157,14 +144,56 @@ impl<T: Element> Block<'_, T> {
             a_panel,
             b,
             b_depth,
-            c: self.c,
+            c: self
+                .c
+                .wrapping_offset(i as isize * self.c_row)
+                .wrapping_offset(j as isize * self.c_col),
             c_row: self.c_row,
             cols: width,
             alpha: self.alpha,
             beta: self.beta,
         };
         let kernel = variants[usize::from(!full)][usize::from(a_row == 1)];
-        (kernel, args, (i, j, tiles * height, width))
+        let place = Place {
+            row: i,
+            col: j,
+            rows: height,
+            cols: width,
+        };
+        Tiles {
+            kernel,
+            count,
+            args,
+            place,
+        }
+    }
+
+    /// Tiles of a C with contiguous columns, finished a few at a time, while they are in a near cache; the
+    /// operands of that were fetched while they were computed.
+    ///
+    /// # Safety
+    /// As [`Self::run`], for these tiles.
+    #[inline(always)]
+    unsafe fn finished(&self, mut tiles: Tiles<T>, finish: impl Finish<T>) {
+        let at_once = (FINISH_ROWS / tiles.place.rows).max(1);
+        while tiles.count > 0 {
+            let count = at_once.min(tiles.count);
+            let place = Place {
+                rows: count * tiles.place.rows,
+                ..tiles.place
+            };
+            let (c, c_row) = (tiles.args.c, self.c_row);
+            finish.fetch(&place);
+            // SAFETY: this function's contract.
+            unsafe {
+                (tiles.kernel)(&TileArgs {
+                    tiles: count,
+                    ..tiles.args
+                });
+                finish.finish(&FinishedTile { c, c_row, place });
+            }
+            tiles.advance(count);
+        }
     }
 
     /// The tiles of a row panel, finished together: in C, or aside.
@@ -189,102 +218,85 @@ impl<T: Element> Block<'_, T> {
             }
         };
         for jr in col_panels.clone() {
-            let first = (first_row, col_panels.start);
-            let (kernel, args, (_, j, _, _)) = self.tiles((ir, jr), 1, first);
-            let c = c.wrapping_add(j - col);
+            let Tiles {
+                kernel,
+                args,
+                place,
+                ..
+            } = self.tiles((ir, jr), 1, (first_row, col_panels.start));
+            let c = c.wrapping_add(place.col - col);
             // SAFETY: the kernel is one of the kit's; the rest is this function's contract.
             unsafe { kernel(&TileArgs { c, c_row, ..args }) };
         }
-        let panel = FinishedTile {
-            c,
-            c_row,
+        let place = Place {
             row,
             col,
             rows: rows.len(ir),
             cols: end - col,
         };
         // SAFETY: the panel is complete, and ours alone.
-        unsafe { finish.finish(panel) };
+        unsafe { finish.finish(&FinishedTile { c, c_row, place }) };
     }
 
-    /// Some tiles of a C with contiguous columns.
+    /// Tiles of a C of any strides, by way of a contiguous copy.
     ///
     /// # Safety
     /// As [`Self::run`], for these tiles.
-    #[inline(always)]
-    unsafe fn contiguous(
-        &self,
-        kernel: TileFn<T>,
-        args: TileArgs<T>,
-        (row, col, rows, cols): Place,
-        finish: impl Finish<T>,
-    ) {
-        let c = self
-            .c
-            .wrapping_offset(row as isize * self.c_row)
-            .wrapping_add(col);
-        // SAFETY: this function's contract.
-        unsafe {
-            kernel(&TileArgs { c, ..args });
-            if self.last && !finish.is_store() {
-                finish.finish(FinishedTile {
-                    c,
-                    c_row: self.c_row,
-                    row,
-                    col,
-                    rows,
-                    cols,
-                });
-            }
-        }
-    }
-
-    /// A tile of a C of any strides, by way of a contiguous copy.
-    ///
-    /// # Safety
-    /// As [`Self::run`], for one tile.
     #[cold]
     #[inline(never)]
-    unsafe fn strided(
-        &self,
-        kernel: TileFn<T>,
-        args: TileArgs<T>,
-        (row, col, rows, cols): Place,
-        finish: impl Finish<T>,
-    ) {
+    unsafe fn strided(&self, mut tiles: Tiles<T>, finish: impl Finish<T>) {
+        let mut buffer = [MaybeUninit::<T>::uninit(); TILE_ELEMENTS];
+        let c = buffer.as_mut_ptr().cast::<T>();
+        let Place { rows, cols, .. } = tiles.place;
         assert!(rows * cols <= TILE_ELEMENTS);
-        let mut buffer = [T::ZERO; TILE_ELEMENTS];
-        let c = buffer.as_mut_ptr();
-        let place = |i: usize, j: usize| {
-            let (i, j) = ((row + i) as isize, (col + j) as isize);
-            self.c.wrapping_offset(i * self.c_row + j * self.c_col)
-        };
-        // SAFETY: this function's contract for C; the buffer holds the tile, as asserted.
-        unsafe {
-            if self.beta != T::ZERO {
-                for i in 0..rows {
-                    for j in 0..cols {
-                        *c.add(i * cols + j) = *place(i, j);
+        let finishes = self.last && !finish.is_store();
+        while tiles.count > 0 {
+            let (args, place, c_row) = (tiles.args, tiles.place, cols as isize);
+            let at = |i: usize, j: usize| {
+                let (i, j) = (i as isize, j as isize);
+                args.c.wrapping_offset(i * self.c_row + j * self.c_col)
+            };
+            let elements = (0..rows).flat_map(|i| (0..cols).map(move |j| (i, j)));
+            // SAFETY: this function's contract for C; the buffer holds the tile, as asserted, and is
+            // written before it is read.
+            unsafe {
+                if self.beta != T::ZERO {
+                    for (i, j) in elements.clone() {
+                        *c.add(i * cols + j) = *at(i, j);
                     }
                 }
-            }
-            let c_row = cols as isize;
-            kernel(&TileArgs { c, c_row, ..args });
-            if self.last && !finish.is_store() {
-                finish.finish(FinishedTile {
-                    c,
-                    c_row,
-                    row,
-                    col,
-                    rows,
-                    cols,
-                });
-            }
-            for i in 0..rows {
-                for j in 0..cols {
-                    *place(i, j) = *c.add(i * cols + j);
+                (tiles.kernel)(&TileArgs { c, c_row, ..args });
+                if finishes {
+                    finish.finish(&FinishedTile { c, c_row, place });
+                }
+                for (i, j) in elements {
+                    *at(i, j) = *c.add(i * cols + j);
                 }
             }
+            tiles.advance(1);
         }
+    }
+}
+
+/// Tiles of the same height below one another, to be computed one after the other.
+#[derive(Clone, Copy, Debug)]
+struct Tiles<T> {
+    kernel: TileFn<T>,
+    count: usize,
+    /// Of the next one.
+    args: TileArgs<T>,
+    place: Place,
+}
+
+impl<T> Tiles<T> {
+    /// On behind so many of them.
+    #[inline(always)]
+    fn advance(&mut self, count: usize) {
+        let (args, place) = (&mut self.args, &mut self.place);
+        let rows = count * place.rows;
+        args.a = args.a.wrapping_offset(count as isize * args.a_panel);
+        args.c = args.c.wrapping_offset(rows as isize * args.c_row);
+        place.row += rows;
+        self.count -= count;
     }
 }

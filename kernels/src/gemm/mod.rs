@@ -11,8 +11,8 @@
 //!
 //! F. Van Zee and R. van de Geijn, "BLIS: A Framework for Rapidly Instantiating BLAS
 //! Functionality", ACM TOMS 41 (2015). Which of the operands are packed, and how high and wide the
-//! panels are, follows from the shape, the strides and the instruction set (`blocking`). A few rows against
-//! a B stored by columns are dot products instead (`dot`).
+//! panels are, follows from the shape, the strides and the instruction set (`blocking`). A few rows or columns with
+//! operands that lie along the depth are dot products instead (`dot`).
 
 mod amx_kernel;
 mod batch;

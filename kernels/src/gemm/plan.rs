@@ -5,7 +5,8 @@ use std::ops::Range;
 use super::blocking::Split;
 use super::chunks::Chunks;
 use super::dot::DotArgs;
-use super::macrokernel::{Finish, FinishedTile};
+use super::finish::{FinishedTile, Place};
+use super::macrokernel::Finish;
 use super::partial::{AddArgs, Partials};
 use super::product::{Buffers, DOT_COLS, Factor, Output, Product, Region, Way};
 use super::vector::Element;
@@ -59,7 +60,7 @@ const BY_DEPTH_AREA: usize = 1 << 16;
 /// again, and read again, is then much, and the partial sums are few.
 const BY_DEPTH_RATIO: usize = 4;
 /// Additions from which the partial sums are added by several members.
-const ADDITIONS: usize = 1 << 18;
+const ADDITIONS: usize = 1 << 15;
 
 impl<'a, T: Element, F: Finish<T>> Plan<'a, T, F> {
     /// How the product is best computed by up to `threads` members; `None` if C is empty.
@@ -427,11 +428,13 @@ pub(super) unsafe fn finish_part<T: Element>(
     let tile = FinishedTile {
         c: out.row(rows.start).wrapping_add(cols.start),
         c_row: out.row_stride,
-        row: rows.start,
-        col: cols.start,
-        rows: rows.len(),
-        cols: cols.len(),
+        place: Place {
+            row: rows.start,
+            col: cols.start,
+            rows: rows.len(),
+            cols: cols.len(),
+        },
     };
     // SAFETY: this function's contract.
-    unsafe { finish.finish(tile) }
+    unsafe { finish.finish(&tile) }
 }

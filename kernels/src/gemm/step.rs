@@ -1,21 +1,24 @@
 //! The step of an optimiser on a part of the weights, whose gradient is in a near cache.
 //!
-//! The formulas and loops are those of [`crate::update`], one row of the tile at a time: the bits are
-//! those of an update after the product.
+//! The formulas are those of [`crate::update`]: the bits are those of an update after the product.
+
+use std::slice;
 
 use pulp::{Simd, WithSimd};
 
-use crate::update::{AdamUpdate, MomentumUpdate, RmspropUpdate, SgdUpdate};
-use crate::update_rule::{AdamConstants, RmspropRule, SgdRule};
+use super::finish::{FinishedTile, Place};
+use crate::update::RmspropUpdate;
+use crate::update_rule::{Adam, AdamConstants, Momentum, RmspropRule, Sgd, SgdRule};
 
-/// A matrix of the shape of C with contiguous columns, to be updated by tiles.
+/// Parameters or their state, of the shape of C and with contiguous columns, to be updated by tiles.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Place {
+pub(super) struct Weights {
     pub(super) ptr: *mut f32,
     pub(super) row_stride: isize,
 }
 
-impl Place {
+impl Weights {
+    #[inline(always)]
     fn at(self, row: usize, col: usize) -> *mut f32 {
         self.ptr
             .wrapping_offset(row as isize * self.row_stride)
@@ -28,83 +31,77 @@ impl Place {
 pub(super) enum Step {
     Sgd {
         rule: SgdRule,
-        params: Place,
+        params: Weights,
     },
     Momentum {
         rule: SgdRule,
-        velocity: Place,
-        params: Place,
+        velocity: Weights,
+        params: Weights,
     },
     Adam {
         constants: AdamConstants,
-        first_moment: Place,
-        second_moment: Place,
-        params: Place,
+        first_moment: Weights,
+        second_moment: Weights,
+        params: Weights,
     },
     Rmsprop {
         rule: RmspropRule,
-        second_moment: Place,
+        second_moment: Weights,
         /// There if it is centered.
-        first_moment: Option<Place>,
+        first_moment: Option<Weights>,
         /// There if there is momentum.
-        velocity: Option<Place>,
-        params: Place,
+        velocity: Option<Weights>,
+        params: Weights,
     },
 }
 
-// SAFETY: the members of a team update disjoint tiles; each place is borrowed for the whole phase.
+// SAFETY: the members of a team update disjoint tiles; all weights are borrowed for the whole phase.
 unsafe impl Send for Step {}
 // SAFETY: as above.
 unsafe impl Sync for Step {}
 
-/// A part of the gradient with contiguous columns, and its place in C.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct StepArgs {
-    pub(super) step: Step,
-    pub(super) grads: *const f32,
-    pub(super) grads_row: isize,
-    pub(super) row: usize,
-    pub(super) col: usize,
-    pub(super) rows: usize,
-    pub(super) cols: usize,
-}
-
-/// Updates the parameters of a tile.
+/// Updates the parameters of a tile, given its gradient.
 ///
 /// # Safety
-/// The CPU has the instruction set; the tile can be read; each place of the step can be read and
+/// The CPU has the instruction set; the tile can be read; each of the step's weights can be read and
 /// written in the rows and columns of the tile, no two of them overlap there, and no one else
 /// touches them.
-pub(super) type StepFn = unsafe fn(StepArgs);
+pub(super) type StepFn = unsafe fn(&Step, &FinishedTile<f32>);
 
 /// The body of a [`StepFn`], a promise that its contract is kept.
-pub(super) struct StepOnTile(StepArgs);
+pub(super) struct StepOnTile<'t> {
+    step: &'t Step,
+    tile: &'t FinishedTile<f32>,
+}
 
-impl StepOnTile {
+impl<'t> StepOnTile<'t> {
     /// # Safety
     /// As [`StepFn`], for as long as the value lives; but for the CPU.
     #[inline(always)]
-    pub(super) unsafe fn new(args: StepArgs) -> Self {
-        Self(args)
+    pub(super) unsafe fn new(step: &'t Step, tile: &'t FinishedTile<f32>) -> Self {
+        Self { step, tile }
     }
 
     /// # Safety
-    /// `place` is one of the step's, `i < rows`; one borrow of each row at a time.
+    /// `weights` are of the step, `i < rows`; one borrow of each row at a time.
     #[inline(always)]
-    unsafe fn row<'a>(&self, place: Place, i: usize) -> &'a mut [f32] {
+    unsafe fn row<'a>(&self, weights: Weights, i: usize) -> &'a mut [f32] {
         // SAFETY: the row lies in the tile, which is ours alone, said the caller of `new`.
-        unsafe { std::slice::from_raw_parts_mut(place.at(self.0.row + i, self.0.col), self.0.cols) }
+        unsafe {
+            let Place { row, col, cols, .. } = self.tile.place;
+            slice::from_raw_parts_mut(weights.at(row + i, col), cols)
+        }
     }
 
-    /// Nothing where there is no place.
+    /// Nothing where there are no weights.
     ///
     /// # Safety
     /// As [`Self::row`].
     #[inline(always)]
-    unsafe fn row_or_none<'a>(&self, place: Option<Place>, i: usize) -> &'a mut [f32] {
-        match place {
+    unsafe fn row_or_none<'a>(&self, weights: Option<Weights>, i: usize) -> &'a mut [f32] {
+        match weights {
             // SAFETY: the caller keeps the contract.
-            Some(place) => unsafe { self.row(place, i) },
+            Some(weights) => unsafe { self.row(weights, i) },
             None => &mut [],
         }
     }
@@ -113,63 +110,110 @@ impl StepOnTile {
     /// `i < rows`
     #[inline(always)]
     unsafe fn grads<'a>(&self, i: usize) -> &'a [f32] {
-        let row = self.0.grads.wrapping_offset(i as isize * self.0.grads_row);
+        let row = self.tile.c.wrapping_offset(i as isize * self.tile.c_row);
         // SAFETY: the row lies in the tile, which can be read, said the caller of `new`.
-        unsafe { std::slice::from_raw_parts(row, self.0.cols) }
+        unsafe { slice::from_raw_parts(row, self.tile.place.cols) }
     }
 }
 
-impl WithSimd for StepOnTile {
+/// A step that changes a register of each of `N` kinds of weights, given that of the gradient.
+trait RegisterStep<S: Simd, const N: usize>: Copy {
+    fn on(self, s: S, grads: S::f32s, weights: [S::f32s; N]) -> [S::f32s; N];
+}
+
+impl<S: Simd> RegisterStep<S, 1> for Sgd<S> {
+    #[inline(always)]
+    fn on(self, s: S, grads: S::f32s, [params]: [S::f32s; 1]) -> [S::f32s; 1] {
+        [self.step(s, grads, params)]
+    }
+}
+
+impl<S: Simd> RegisterStep<S, 2> for Momentum<S> {
+    #[inline(always)]
+    fn on(self, s: S, grads: S::f32s, [velocity, params]: [S::f32s; 2]) -> [S::f32s; 2] {
+        self.step(s, grads, velocity, params).into()
+    }
+}
+
+impl<S: Simd> RegisterStep<S, 3> for Adam<S> {
+    #[inline(always)]
+    fn on(self, s: S, grads: S::f32s, [first, second, params]: [S::f32s; 3]) -> [S::f32s; 3] {
+        self.step(s, grads, first, second, params).into()
+    }
+}
+
+impl StepOnTile<'_> {
+    /// The step on all of the tile.
+    ///
+    /// # Safety
+    /// As [`StepFn`]; the weights are those of the step.
+    #[inline(always)]
+    unsafe fn each<S: Simd, const N: usize>(
+        &self,
+        s: S,
+        weights: [Weights; N],
+        step: impl RegisterStep<S, N>,
+    ) {
+        let FinishedTile { c, c_row, place } = *self.tile;
+        let full = place.cols / S::F32_LANES * S::F32_LANES;
+        let mut grads = c.cast_const();
+        let mut rows = weights.map(|weights| weights.at(place.row, place.col));
+        for _ in 0..place.rows {
+            // SAFETY: this function's contract; registers may lie anywhere, and no two borrows of a
+            // row overlap.
+            unsafe {
+                let mut j = 0;
+                while j < full {
+                    let g = grads.add(j).cast::<S::f32s>().read_unaligned();
+                    let old = rows.map(|row| row.add(j).cast::<S::f32s>().read_unaligned());
+                    let new = step.on(s, g, old);
+                    for n in 0..N {
+                        rows[n].add(j).cast::<S::f32s>().write_unaligned(new[n]);
+                    }
+                    j += S::F32_LANES;
+                }
+                if full < place.cols {
+                    let rest = place.cols - full;
+                    let g = slice::from_raw_parts(grads.add(full), rest);
+                    let old = rows
+                        .map(|row| s.partial_load_f32s(slice::from_raw_parts(row.add(full), rest)));
+                    let new = step.on(s, s.partial_load_f32s(g), old);
+                    for n in 0..N {
+                        let row = slice::from_raw_parts_mut(rows[n].add(full), rest);
+                        s.partial_store_f32s(row, new[n]);
+                    }
+                }
+            }
+            grads = grads.wrapping_offset(c_row);
+            for n in 0..N {
+                rows[n] = rows[n].wrapping_offset(weights[n].row_stride);
+            }
+        }
+    }
+}
+
+impl WithSimd for StepOnTile<'_> {
     type Output = ();
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, s: S) {
-        let rows = 0..self.0.rows;
-        // SAFETY: `i < rows`, and each row of each place is borrowed once.
+        // SAFETY: said the caller of `new`; `i < rows`, and each row of the weights is borrowed once.
         unsafe {
-            match self.0.step {
-                Step::Sgd { rule, params } => {
-                    for i in rows {
-                        let (grads, params) = (self.grads(i), self.row(params, i));
-                        SgdUpdate {
-                            rule,
-                            grads,
-                            params,
-                        }
-                        .with_simd(s);
-                    }
-                }
+            match *self.step {
+                Step::Sgd { rule, params } => self.each(s, [params], Sgd::new(s, rule)),
                 Step::Momentum {
                     rule,
                     velocity,
                     params,
-                } => {
-                    for i in rows {
-                        MomentumUpdate {
-                            rule,
-                            grads: self.grads(i),
-                            velocity: self.row(velocity, i),
-                            params: self.row(params, i),
-                        }
-                        .with_simd(s);
-                    }
-                }
+                } => self.each(s, [velocity, params], Momentum::new(s, rule)),
                 Step::Adam {
                     constants,
                     first_moment,
                     second_moment,
                     params,
                 } => {
-                    for i in rows {
-                        AdamUpdate {
-                            constants,
-                            grads: self.grads(i),
-                            first_moment: self.row(first_moment, i),
-                            second_moment: self.row(second_moment, i),
-                            params: self.row(params, i),
-                        }
-                        .with_simd(s);
-                    }
+                    let weights = [first_moment, second_moment, params];
+                    self.each(s, weights, Adam::new(s, constants));
                 }
                 Step::Rmsprop {
                     rule,
@@ -178,7 +222,7 @@ impl WithSimd for StepOnTile {
                     velocity,
                     params,
                 } => {
-                    for i in rows {
+                    for i in 0..self.tile.place.rows {
                         RmspropUpdate {
                             rule,
                             grads: self.grads(i),

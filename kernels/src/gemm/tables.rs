@@ -6,12 +6,12 @@
 
 use super::amx_kernel::AmxKit;
 use super::dot::{DotFn, dot_fn};
-use super::finish::{Finish, FinishArgs, FinishFn};
+use super::finish::{Finish, FinishFn, FinishedTile, Finishing};
 use super::microkernel::{Variants, variants};
 use super::pack::{PackFn, pack_fn};
 use super::partial::{AddFn, add_fn};
 use super::row::{RowFn, row_fn};
-use super::step::{StepArgs, StepFn, StepOnTile};
+use super::step::{Step, StepFn, StepOnTile};
 use super::vector::{Lane, Level, Vector};
 use crate::isa::Isa;
 use crate::level;
@@ -105,7 +105,7 @@ macro_rules! families_of_16 {
         &[
             family!($level, $elem, 1: 1 2 3 4 5 6 7 8 9 10 11 12),
             family!($level, $elem, 2: 1 2 3 4 5 6),
-            family!($level, $elem, 3: 1 2 3 4),
+            family!($level, $elem, 3: 1 2 3),
         ]
     };
 }
@@ -139,9 +139,9 @@ const fn kit<L: Level, T: Lane>(families: &'static [Family<T>]) -> Kit<T> {
 ///
 /// # Safety
 /// As [`FinishFn`].
-unsafe fn finish<L: Level>(args: FinishArgs<'_>) {
+unsafe fn finish<L: Level>(finishing: &Finishing<'_>, tile: &FinishedTile<f32>) {
     // SAFETY: the caller vouches for the CPU and for the tile.
-    let (token, finish) = unsafe { (L::token(), Finish::new(args)) };
+    let (token, finish) = unsafe { (L::token(), Finish::new(finishing, tile)) };
     token.vectorize(finish);
 }
 
@@ -149,9 +149,9 @@ unsafe fn finish<L: Level>(args: FinishArgs<'_>) {
 ///
 /// # Safety
 /// As [`StepFn`].
-unsafe fn step<L: Level>(args: StepArgs) {
+unsafe fn step<L: Level>(step: &Step, tile: &FinishedTile<f32>) {
     // SAFETY: the caller vouches for the CPU, the tile and the places.
-    let (token, step) = unsafe { (L::token(), StepOnTile::new(args)) };
+    let (token, step) = unsafe { (L::token(), StepOnTile::new(step, tile)) };
     token.vectorize(step);
 }
 

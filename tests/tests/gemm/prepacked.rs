@@ -15,7 +15,8 @@ fn is_dots(case: &Case) -> bool {
     let [m, n, k] = case.shape;
     let (_, a_col) = case.a.strides(m, k);
     let (b_row, _) = case.b.strides(k, n);
-    a_col == 1 && b_row == 1 && (n == 1 || m <= 48.min(k / 10))
+    let are_few = m <= 48.min(k / 10) || n <= 12.min(k / 16) && m * n.max(8) * (k + 32) < 1 << 19;
+    a_col == 1 && b_row == 1 && (n == 1 || are_few)
 }
 
 fn cases() -> Vec<Case> {
@@ -34,6 +35,9 @@ fn cases() -> Vec<Case> {
         [150, 170, 800],
         [9, 33, 1100],
         [20, 1600, 30],
+        [90, 12, 200],
+        [90, 12, 191],
+        [450, 12, 200],
     ] {
         for (a, b) in [(rows, rows), (cols, rows), (rows, cols), (cols, cols)] {
             let case = Case {

@@ -97,12 +97,6 @@ impl Vector for __m256 {
         }
     }
 
-    #[inline(always)]
-    unsafe fn prefetch(p: *const f32) {
-        // SAFETY: a prefetch touches nothing.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
-    }
-
     /// Four columns at a time: rows q and 4 + q share a register, a 4 x 4 transpose inside the
     /// 128-bit lanes finishes the job.
     #[inline(always)]
@@ -192,11 +186,5 @@ impl Vector for __m256d {
             _mm256_storeu_pd(lanes.as_mut_ptr(), x);
             (lanes[0] + lanes[2]) + (lanes[1] + lanes[3])
         })
-    }
-
-    #[inline(always)]
-    unsafe fn prefetch(p: *const f64) {
-        // SAFETY: a prefetch touches nothing.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
     }
 }

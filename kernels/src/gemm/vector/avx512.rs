@@ -73,12 +73,6 @@ impl Vector for __m512 {
         }
     }
 
-    #[inline(always)]
-    unsafe fn prefetch(p: *const f32) {
-        // SAFETY: a prefetch touches nothing.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
-    }
-
     /// Four columns at a time: 128-bit loads put rows q, 4 + q, 8 + q, 12 + q in the lanes of one
     /// register, so that a 4 x 4 transpose inside the lanes (8 shuffles) finishes the job; a whole
     /// 16 x 16 transpose by shuffles alone takes twice as many.
@@ -149,11 +143,5 @@ impl Vector for __m512d {
     unsafe fn sums(registers: [Self; 4]) -> [f64; 4] {
         // SAFETY: as `Vector` asks.
         registers.map(|x| unsafe { _mm512_reduce_add_pd(x) })
-    }
-
-    #[inline(always)]
-    unsafe fn prefetch(p: *const f64) {
-        // SAFETY: a prefetch touches nothing.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
     }
 }

@@ -113,9 +113,6 @@ pub(crate) trait Vector: Copy {
     unsafe fn store_masked(self, mask: Self::Mask, p: *mut Self::Elem);
     /// The sum of the lanes of each of four registers, added in a fixed order.
     unsafe fn sums(registers: [Self; 4]) -> [Self::Elem; 4];
-    /// Hints that the cache line of `p` is wanted soon; `p` may point anywhere.
-    unsafe fn prefetch(p: *const Self::Elem);
-
     /// Transposes a `LANES x LANES` block: `dst[c * ld + r] = src(r)[c]` with
     /// `src(r) = src + min(r, rows - 1) * stride`, rows of the result written in order of `c`.
     ///
@@ -138,6 +135,32 @@ pub(crate) trait Vector: Copy {
             }
         }
     }
+}
+
+/// Hints that the cache line of `p` is wanted soon in the first-level cache; `p` may point anywhere.
+#[inline(always)]
+pub(super) fn prefetch<T>(p: *const T) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: every CPU of this architecture has the instruction, which touches nothing.
+    unsafe {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        _mm_prefetch::<_MM_HINT_T0>(p.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = p;
+}
+
+/// As [`prefetch`], into the second-level cache, where there is room whatever the distance of lines.
+#[inline(always)]
+pub(super) fn prefetch_near<T>(p: *const T) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: as above.
+    unsafe {
+        use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+        _mm_prefetch::<_MM_HINT_T1>(p.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = p;
 }
 
 /// The registers of an instruction set, and a way into code compiled for it.

@@ -74,9 +74,6 @@ impl Vector for float32x4_t {
         // SAFETY: as `Vector` asks.
         registers.map(|x| unsafe { vaddvq_f32(x) })
     }
-
-    #[inline(always)]
-    unsafe fn prefetch(_: *const f32) {}
 }
 
 /// # Safety
@@ -134,7 +131,4 @@ impl Vector for float64x2_t {
         // SAFETY: as `Vector` asks.
         registers.map(|x| unsafe { vaddvq_f64(x) })
     }
-
-    #[inline(always)]
-    unsafe fn prefetch(_: *const f64) {}
 }

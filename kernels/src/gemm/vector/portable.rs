@@ -93,7 +93,4 @@ impl<T: Element> Vector for Lanes<T> {
     unsafe fn sums(registers: [Self; 4]) -> [T; 4] {
         registers.map(|Self([a, b, c, d])| (a + c) + (b + d))
     }
-
-    #[inline(always)]
-    unsafe fn prefetch(_: *const T) {}
 }
