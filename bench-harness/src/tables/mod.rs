@@ -7,6 +7,7 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, ensure};
+use serde_json::{Map, Value};
 
 use crate::args::TablesArgs;
 use crate::page;
@@ -14,8 +15,10 @@ use crate::records::{Saved, Timed, lines_of};
 use crate::report::duration;
 use crate::stats::median;
 
-/// What only the lines of `run` have.
-const PASS: &str = "pass";
+/// Whether a line is one of `run`, which counts its passes; other suites name the passes of a step.
+fn is_of_a_pass(line: &Map<String, Value>) -> bool {
+    line.get("pass").is_some_and(Value::is_u64)
+}
 
 /// The marks between which a file holds the tables of a record.
 fn marks(record: &str) -> [String; 2] {
@@ -28,7 +31,7 @@ pub(crate) fn run(args: &TablesArgs) -> anyhow::Result<()> {
     let (machine, lines) = lines_of(name, &args.records)?;
     let tables = if let Some(record) = peers::Saved::read(name, &args.records)? {
         peers::table(&args.record, &record)
-    } else if lines.iter().any(|line| line.contains_key(PASS)) {
+    } else if lines.iter().any(is_of_a_pass) {
         tables(&args.record, &Saved::read(name, &args.records)?)
     } else {
         page::markdown(&args.record, &machine, lines)
@@ -140,6 +143,18 @@ that of multiply-adds in registers, probed beside each sample.
 | E 784,10 x128, 1 T | 2.00 us | 50.0 | 60 % | 64000000 |
 ";
         assert_eq!(tables("zen", &record([0.5, 0.7])), expected);
+    }
+
+    #[test]
+    fn a_pass_of_a_step_is_none_of_a_record() {
+        for (line, expected) in [
+            (r#"{"pass":2}"#, true),
+            (r#"{"pass":"forward"}"#, false),
+            (r#"{"suite":"peak"}"#, false),
+        ] {
+            let line = serde_json::from_str(line).expect("an object");
+            assert_eq!(is_of_a_pass(&line), expected, "{line:?}");
+        }
     }
 
     #[test]
