@@ -48,13 +48,12 @@ pub fn gemm(k: usize, magnitude: f64) -> f64 {
 /// `d = 2^-8 parts` of it, and nothing for three; left out of a product is `2 d + d^2` and the products of parts
 /// that do not count. The parts of a number are together at most `1 + 2^-7 + 2^-15` times as large. Products of parts
 /// are exact. One is summed in a chain of 16, with the other chain, with as many sums as there are products of
-/// 32 steps in a block (of at most 512 steps with three parts, 256 with fewer), and with the blocks.
+/// 32 steps in a chain of at most 256, and with the other chains, of which some may be added to each other first.
 ///
 /// # Panics
 /// For other than 1, 2 or 3 parts.
 pub fn gemm_bf16(parts: usize, k: usize, magnitude: f64) -> f64 {
     const SHARE: f64 = 1.0 / 256.0;
-    let block = if parts == 3 { 512 } else { 256 };
     let (products, left_out) = match parts {
         1 => (1, 2.0 * SHARE + SHARE * SHARE),
         // The rests of both numbers, and the product of both second parts.
@@ -63,8 +62,8 @@ pub fn gemm_bf16(parts: usize, k: usize, magnitude: f64) -> f64 {
         3 => (6, 2.02 * SHARE * SHARE * SHARE),
         _ => panic!("{parts} parts"),
     };
-    let chain = products * k.min(block).div_ceil(32);
-    let roundings = gamma(16 + 1 + chain + k.div_ceil(block) + GEMM_EXTRA);
+    let chain = products * k.min(256).div_ceil(32);
+    let roundings = gamma(16 + 1 + chain + k.div_ceil(256) + GEMM_EXTRA);
     (left_out + 1.02 * roundings) * magnitude
 }
 

@@ -21,7 +21,9 @@ use std::cell::Cell;
 use std::ops::Range;
 
 use super::amx_kernel::{MergeArgs, MultiplyArgs, MultiplyFn};
-use super::bf16_blocking::{Layout, col_panels, depth_blocks, effective, parts_of, steps_of};
+use super::bf16_blocking::{
+    Layout, SHALLOW, col_panels, depth_blocks, effective, parts_of, steps_of,
+};
 use super::bf16_pack::{Bf16PackArgs, GROUP, Magnitudes, PART_WORDS, SIDE, unpack};
 use super::bf16_panels::{Bf16Factor, PanelBlock};
 use super::blocking::Split;
@@ -349,16 +351,17 @@ impl<'a, F: Finish<f32>> Bf16Plan<'a, F> {
                 }
             }
             if sound {
-                multiply(&MultiplyArgs {
+                let args = MultiplyArgs {
                     unit,
                     a,
                     b,
-                    blocks: self.depth.len(block),
+                    blocks: 0,
                     sums,
                     c,
                     c_row,
                     rows,
-                });
+                };
+                self.chains(multiply, args, (tile, self.depth.len(block)));
                 (self.kernels.amx.merge)(&merge);
             }
             if merge.done.get() < rows {
@@ -386,6 +389,54 @@ impl<'a, F: Finish<f32>> Bf16Plan<'a, F> {
                     for j in 0..cols {
                         *at(i, j) = *c.add(i * SIDE + j);
                     }
+                }
+            }
+        }
+    }
+
+    /// The sums of a tile over so many units of 32 steps, in chains that are added to each other.
+    ///
+    /// # Safety
+    /// As [`Self::tile`]; `args` are those of the tile, but for the number of units.
+    unsafe fn chains<U: TileUnit>(
+        &self,
+        multiply: MultiplyFn<U>,
+        args: MultiplyArgs<U>,
+        (tile, units): (TileOf, usize),
+    ) {
+        let chains = Split::new(units, SHALLOW);
+        for chain in 0..chains.parts() {
+            let before = chains.start(chain) * self.parts * PART_WORDS;
+            let is_first = chain == 0;
+            let sums = if is_first {
+                args.sums
+            } else {
+                tile.memory.wrapping_add(tile.layout.chain).cast()
+            };
+            // SAFETY: this function's contract: the units lie in the panels, and the layout has room for the
+            // sums of a chain beside those of all.
+            unsafe {
+                multiply(&MultiplyArgs {
+                    unit: args.unit,
+                    a: args.a.wrapping_add(before),
+                    b: args.b.wrapping_add(before),
+                    blocks: chains.len(chain),
+                    sums,
+                    rows: if is_first { args.rows } else { 0 },
+                    ..args
+                });
+                if !is_first {
+                    (self.kernels.amx.merge)(&MergeArgs {
+                        sums,
+                        c: args.sums,
+                        c_row: SIDE as isize,
+                        rows: SIDE,
+                        cols: SIDE,
+                        alpha: 1.0,
+                        beta: 1.0,
+                        stop: false,
+                        done: Cell::new(0),
+                    });
                 }
             }
         }

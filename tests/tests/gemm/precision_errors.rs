@@ -55,7 +55,7 @@ impl Data {
         match self {
             // Few terms of a sum count here, and what rounds them is the number of additions to the sum
             // after them: of 32 steps the unit adds six sums, of which multiply-adds see few terms.
-            Self::PowersOfTen => (1.4, 1.5),
+            Self::PowersOfTen => (1.05, 1.2),
             _ => (1.05, 1.2),
         }
     }
