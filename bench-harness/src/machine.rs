@@ -25,10 +25,21 @@ const HAND_OVER_LIMIT: Duration = Duration::from_millis(1);
 /// Multiply-adds per nanosecond times two, that is GFLOP/s, of all members of the team at once;
 /// `None` if this CPU cannot run `isa`.
 pub(crate) fn peak_burst(isa: Isa, team: &Team) -> Option<f64> {
-    let flop = probe::multiply_add(isa, BURST_ROUNDS)? as f64;
+    burst(team, &|| probe::multiply_add(isa, BURST_ROUNDS))
+}
+
+/// The same of products of bf16 numbers on the matrix unit, whose operands are in tiles already or are
+/// loaded each time; `None` if there is none.
+pub(crate) fn tile_burst(loads: bool, team: &Team) -> Option<f64> {
+    burst(team, &|| probe::tile_multiply(BURST_ROUNDS, loads))
+}
+
+/// GFLOP/s of a loop that counts its operations, run by all members of the team at once.
+fn burst(team: &Team, work: &(dyn Fn() -> Option<u64> + Sync)) -> Option<f64> {
+    let flop = work()? as f64;
     let started = Instant::now();
     team.run(team.threads(), &|_, _| {
-        black_box(probe::multiply_add(isa, BURST_ROUNDS));
+        black_box(work());
     });
     let elapsed = started.elapsed().as_nanos() as f64;
     Some(team.threads() as f64 * flop / elapsed)

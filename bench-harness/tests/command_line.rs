@@ -209,6 +209,8 @@ fn the_machine_is_described() {
     assert_eq!(of("cpu").len(), 1);
     assert_eq!(of("amx").len(), 1);
     assert!(of("amx")[0]["reason"].is_string());
+    let tiles = of("tile_multiply").len();
+    assert_eq!(tiles > 0, of("amx")[0]["state"] == "present");
     for (kind, figure, least) in [
         ("multiply_add", "peak_gflop_per_s", 1),
         ("bandwidth", "gb_per_s", 9),

@@ -67,12 +67,12 @@ fn run(options: &Options) -> Result<Outcome, Box<dyn Error>> {
     };
 
     println!("first gradient   sigmoid   + skips      tanh   + skips");
-    for layer in (0..HIDDEN).step_by(7) {
+    for layer in 0..=HIDDEN {
         let [a, b, c, d] = outcome.norms.each_ref().map(|norms| norms[layer]);
         println!("layer {layer:2}       {a:9.1e} {b:9.1e} {c:9.1e} {d:9.1e}");
     }
     println!("training loss                           tanh   + skips");
-    for epoch in (0..EPOCHS).step_by(6).chain([EPOCHS - 1]) {
+    for epoch in 0..EPOCHS {
         let [c, d] = outcome.losses.each_ref().map(|losses| losses[epoch]);
         println!(
             "epoch {:2}                           {c:9.4} {d:9.4}",

@@ -130,6 +130,22 @@ pub(crate) fn tables(lines: &[Line]) -> Vec<Table> {
             ],
         ),
         of(
+            "Machine: products of tiles",
+            "The peak of the matrix unit on bf16 numbers, operands in tiles already or loaded each time.",
+            |line| line.is("kind", "tile_multiply"),
+            &[
+                ("operands", |line| Cell::text(line.text("operands"))),
+                THREADS,
+                ("GFLOP/s", |line| {
+                    Cell::fixed(line.number("peak_gflop_per_s"), 1)
+                }),
+                SPREAD_LOW,
+                SPREAD_HIGH,
+                SPREAD_MAD,
+                CLOCK,
+            ],
+        ),
+        of(
             "Machine: bandwidths",
             "Each thread streams through memory of its own; a copy moves its bytes twice.",
             |line| line.is("kind", "bandwidth"),

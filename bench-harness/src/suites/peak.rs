@@ -54,6 +54,7 @@ enum Entry {
     Bandwidth(Bandwidth),
     HandOver(HandOver),
     Amx(Amx),
+    TileMultiply(TileMultiply),
 }
 
 /// What the machine says of itself.
@@ -92,6 +93,18 @@ struct MultiplyAdd {
     clock_ghz: Option<f64>,
     clock_mad_ghz: Option<f64>,
     flop_per_cycle: Option<f64>,
+}
+
+/// The peak of the matrix unit: products of bf16 numbers.
+#[derive(Debug, Serialize)]
+struct TileMultiply {
+    /// `in tiles`, or `loaded`: from the first-level cache, one tile for each product.
+    operands: &'static str,
+    threads: usize,
+    peak_gflop_per_s: f64,
+    #[serde(flatten)]
+    spread: Spread,
+    clock_ghz: Option<f64>,
 }
 
 /// How fast memory of some size streams; each member of the team has its own.
@@ -149,7 +162,8 @@ fn probes() -> Vec<Probe> {
         Box::new(|| vec![Entry::Cpu(cpu())]),
         Box::new(|| clocks().into_iter().map(Entry::Clock).collect()),
     ];
-    for isa in Isa::ALL {
+    // The level with the matrix unit has the multiply-adds of the one below.
+    for isa in Isa::ALL.into_iter().filter(|&isa| isa != Isa::Amx) {
         for &threads in &teams {
             probes.push(Box::new(move || {
                 let peak = with_team(threads, |team| multiply_add(isa, team));
@@ -158,6 +172,14 @@ fn probes() -> Vec<Probe> {
         }
     }
     probes.push(Box::new(|| vec![Entry::Amx(amx())]));
+    for (operands, loads) in [("in tiles", false), ("loaded", true)] {
+        for &threads in &teams {
+            probes.push(Box::new(move || {
+                let peak = with_team(threads, |team| tile_multiply(operands, loads, team));
+                peak.into_iter().map(Entry::TileMultiply).collect()
+            }));
+        }
+    }
     let l3 = caches.l3.map_or(0, |l3| l3.bytes);
     let memory = (BEYOND_CACHE * l3).clamp(SMALLEST, LARGEST);
     let mut levels = vec![("l1d", caches.l1d.bytes / 2), ("l2", caches.l2.bytes / 2)];
@@ -231,15 +253,32 @@ fn clocks() -> Vec<Clock> {
         .collect()
 }
 
-fn multiply_add(isa: Isa, team: &Team) -> Option<MultiplyAdd> {
+/// Many bursts, and what the clock probe saw before each; `None` if the machine cannot do it.
+fn bursts(team: &Team, burst: impl Fn(&Team) -> Option<f64>) -> Option<[Vec<f64>; 2]> {
     machine::gather(team);
     let mut clocks = Vec::new();
     let bursts: Vec<_> = (0..REPEATS)
         .map(|_| {
             clocks.extend(machine::clock_ghz());
-            machine::peak_burst(isa, team)
+            burst(team)
         })
         .collect::<Option<_>>()?;
+    Some([bursts, clocks])
+}
+
+fn tile_multiply(operands: &'static str, loads: bool, team: &Team) -> Option<TileMultiply> {
+    let [bursts, clocks] = bursts(team, |team| machine::tile_burst(loads, team))?;
+    Some(TileMultiply {
+        operands,
+        threads: team.threads(),
+        peak_gflop_per_s: stats::median(&bursts)?,
+        spread: Spread::of(&bursts)?,
+        clock_ghz: stats::median(&clocks),
+    })
+}
+
+fn multiply_add(isa: Isa, team: &Team) -> Option<MultiplyAdd> {
+    let [bursts, clocks] = bursts(team, |team| machine::peak_burst(isa, team))?;
     let peak = stats::median(&bursts)?;
     let clock = stats::median(&clocks);
     Some(MultiplyAdd {
@@ -399,6 +438,14 @@ impl Entry {
                 bandwidth.bytes >> 10
             ),
             Self::Amx(Amx { state, reason }) => format!("AMX            {state}: {reason}"),
+            Self::TileMultiply(peak) => format!(
+                "tile products  {:<12} {:>2} T {:>9.1} GFLOP/s {} at {:.2} GHz",
+                peak.operands,
+                peak.threads,
+                peak.peak_gflop_per_s,
+                peak.spread,
+                peak.clock_ghz.unwrap_or(f64::NAN)
+            ),
             Self::HandOver(hand_over) => format!(
                 "hand-over      {:<12} {:>2} T {:>9.0} ns      {}",
                 hand_over.helper, hand_over.threads, hand_over.hand_over_ns, hand_over.spread
