@@ -4,8 +4,12 @@
 //! cargo run --release -p mlp --example explain -- --layers 784,128,10 --batch 64 --threads 2
 //! ```
 
+#[path = "common/exit.rs"]
+mod exit;
+
 use std::error::Error;
 use std::io::{Write, stdout};
+use std::process::ExitCode;
 
 use clap::Parser;
 use mlp::{Activation, Mlp, with_team};
@@ -27,8 +31,12 @@ struct Args {
     tanh: bool,
 }
 
-fn main() -> Result<(), Box<dyn Error>> {
+fn main() -> ExitCode {
     let args = Args::parse();
+    exit::main(|| run(&args))
+}
+
+fn run(args: &Args) -> Result<(), Box<dyn Error>> {
     let [inputs, hidden @ .., outputs] = args.layers.as_slice() else {
         return Err("--layers: expected at least the inputs and the outputs".into());
     };

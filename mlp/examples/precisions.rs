@@ -1,4 +1,4 @@
-//! What the precision of products does to a training: handwritten digits, five seeds, each precision.
+//! What the precision of products does to a training: handwritten digits, several seeds, each precision.
 //!
 //! ```text
 //! cargo run --release --example precisions
@@ -8,9 +8,14 @@
 //! out, seed by seed, with their means, and what really ran. Without a matrix unit all precisions are the same
 //! bits; `KERNELS_TILES=model` computes with a model of one, slowly.
 
+#[path = "common/exit.rs"]
+mod exit;
+
 use std::error::Error;
+use std::num::NonZeroU64;
 use std::process::ExitCode;
 
+use clap::Parser;
 use mlp::{Adam, Column, CsvReader, Dataset, Mlp, MlpError, Precision, Scaler, TrainConfig};
 
 /// The images and their labels.
@@ -19,21 +24,23 @@ const DIGITS: &[u8] = include_bytes!("digits/digits.csv.gz");
 /// Value of a pixel that is all dark.
 const DARK: f32 = 16.0;
 
-const SEEDS: u64 = 5;
 const EPOCHS: usize = 12;
 const BATCH: usize = 128;
 
-fn main() -> ExitCode {
-    match run() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::FAILURE
-        }
-    }
+/// Trains on handwritten digits with products of each precision.
+#[derive(Parser)]
+struct Options {
+    /// Trainings of each precision, each from first weights of its own
+    #[arg(long, default_value = "5")]
+    seeds: NonZeroU64,
 }
 
-fn run() -> Result<(), Box<dyn Error>> {
+fn main() -> ExitCode {
+    let options = Options::parse();
+    exit::main(|| run(&options))
+}
+
+fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     let mut digits = CsvReader::labels(Column::Last).read_from(DIGITS)?;
     Scaler::uniform(digits.n_features(), 0.0, 1.0 / DARK).apply(&mut digits)?;
     let fold = &digits.stratified_folds(5, 0)?[0];
@@ -42,7 +49,7 @@ fn run() -> Result<(), Box<dyn Error>> {
         let mut losses = Vec::new();
         let mut accuracies = Vec::new();
         let mut ran = precision;
-        for seed in 1..=SEEDS {
+        for seed in 1..=options.seeds.get() {
             let outcome = train_once(precision, seed, &train, &test)?;
             losses.push(outcome.loss);
             accuracies.push(100.0 * outcome.accuracy);
