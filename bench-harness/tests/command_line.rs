@@ -379,9 +379,18 @@ fn ways_of_doing_the_same_are_compared() {
     ];
     // Three activations of each shape, and eight epilogues.
     check("fused --budget-ms 1 --json", 15 + 8, &fields);
-    // Small networks, and small products in three orientations.
     let line = "threads --threads 2 --up-to 262144 --budget-ms 1 --json";
-    let objects = check(line, 11 + 15, &fields);
+    let objects = objects(line);
+    let (ensembles, sweep): (Vec<_>, Vec<_>) = objects
+        .iter()
+        .partition(|object| object["suite"] == "ensemble");
+    // Small networks, and small products in three orientations.
+    assert_eq!(sweep.len(), 11 + 15, "{line}");
+    for field in fields {
+        assert!(sweep.iter().all(|object| object.contains_key(field)));
+    }
+    assert_eq!(ensembles.len(), 4, "{line}");
+    assert!(ensembles.iter().all(|object| object["members"] == 2));
     assert!(objects.iter().all(|object| object["threads"] == 2));
 }
 
