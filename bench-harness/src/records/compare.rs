@@ -64,11 +64,11 @@ pub(crate) fn run(args: &CompareArgs) -> anyhow::Result<ExitCode> {
 
 fn check_machines(old: &Saved, new: &Saved, across_machines: bool) -> anyhow::Result<()> {
     ensure!(
-        across_machines || old.machine.name() == new.machine.name(),
+        across_machines || old.made_on() == new.made_on(),
         "the records are of different machines ({} and {}); --across-machines compares them \
          nevertheless",
-        old.machine.name(),
-        new.machine.name()
+        old.made_on(),
+        new.made_on()
     );
     Ok(())
 }
@@ -167,5 +167,9 @@ mod tests {
         let error = check_machines(&old, &new, false).expect_err("two machines");
         assert!(error.to_string().contains("64 cores"), "{error}");
         assert!(check_machines(&old, &new, true).is_ok());
+        let mut new = old.clone();
+        new.timed[0].isa = "avx512".to_owned();
+        let error = check_machines(&old, &new, false).expect_err("two generations of one name");
+        assert!(error.to_string().contains("avx2 and avx512"), "{error}");
     }
 }

@@ -66,6 +66,7 @@ pub(crate) struct Timed {
     pub(crate) suite: String,
     /// What was timed, in words that are the same whenever it is timed.
     pub(crate) case: String,
+    pub(crate) isa: String,
     pub(crate) threads: usize,
     pub(crate) median_ns: f64,
     pub(crate) gflop_per_s: f64,
@@ -100,6 +101,14 @@ impl Saved {
             })
             .collect::<anyhow::Result<_>>()?;
         Ok(Self { machine, timed })
+    }
+
+    /// How the machine is named, and what it ran: clouds give CPUs of several generations one name.
+    pub(crate) fn made_on(&self) -> String {
+        let mut isas: Vec<_> = self.timed.iter().map(|timed| timed.isa.as_str()).collect();
+        isas.sort_unstable();
+        isas.dedup();
+        format!("{}, {}", self.machine.name(), isas.join(" and "))
     }
 
     /// The cases, in the order in which they were timed.
@@ -174,7 +183,7 @@ pub(crate) mod tests {
             let (low, high) = (fraction - 0.01, fraction + 0.01);
             text += &format!(
                 "\n{{\"pass\":{pass},\"suite\":\"train\",\"case\":\"E 784,10 x128, 1 T\",\
-                 \"threads\":1,\"median_ns\":2000.0,\"gflop_per_s\":50.0,\
+                 \"isa\":\"avx2\",\"threads\":1,\"median_ns\":2000.0,\"gflop_per_s\":50.0,\
                  \"fraction_of_peak\":{fraction},\"fraction_low\":{low},\"fraction_high\":{high},\
                  \"samples_per_s\":64000000.0}}"
             );
@@ -186,6 +195,7 @@ pub(crate) mod tests {
     fn a_record_is_read() {
         let saved = record([0.5, 0.6]);
         assert_eq!(saved.machine.name(), "Fast, 2 cores");
+        assert_eq!(saved.made_on(), "Fast, 2 cores, avx2");
         assert_eq!(saved.cases(), ["E 784,10 x128, 1 T"]);
         let fractions = saved.of("E 784,10 x128, 1 T");
         let fractions: Vec<_> = fractions.iter().map(|t| t.fraction_of_peak).collect();

@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 use crate::args::TablesArgs;
 use crate::page;
 use crate::records::{Saved, Timed, lines_of};
-use crate::report::duration;
+use crate::report::{duration, print_line};
 use crate::stats::median;
 
 /// Whether a line is one of `run`, which counts its passes; other suites name the passes of a step.
@@ -53,7 +53,7 @@ pub(crate) fn run(args: &TablesArgs) -> anyhow::Result<()> {
             args.record
         );
     } else {
-        print!("{tables}");
+        print_line(tables.trim_end())?;
     }
     Ok(())
 }
