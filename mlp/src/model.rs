@@ -85,6 +85,8 @@ pub struct Snapshot {
 #[derive(Debug)]
 pub struct PredictWorkspace {
     engine: Engine,
+    /// The description of the network that it was made by: the plans in it are of that one.
+    spec: Spec,
 }
 
 impl Mlp {
@@ -160,6 +162,7 @@ impl Mlp {
     pub fn predict_workspace(&self) -> PredictWorkspace {
         PredictWorkspace {
             engine: Engine::new(&self.network, Passes::Forward),
+            spec: self.network.spec.clone(),
         }
     }
 
@@ -173,7 +176,8 @@ impl Mlp {
     /// x: samples x inputs; out: samples x outputs
     ///
     /// # Errors
-    /// [`MlpError::Shape`] or [`MlpError::Data`] if shapes do not fit or `x` holds NaN or infinity.
+    /// [`MlpError::Shape`] or [`MlpError::Data`] if shapes do not fit or `x` holds NaN or infinity;
+    /// [`MlpError::Setting`] if the workspace is one of a network of other layers.
     pub fn predict_into<'a>(
         &self,
         x: impl Into<MatRef<'a>>,
@@ -194,6 +198,20 @@ impl Mlp {
             loss if loss.tells_classes() => Answer::Probabilities,
             _ => Answer::Outputs,
         };
+        // Seed and initialisation decide no call.
+        let (own, other) = (&self.network.spec, &workspace.spec);
+        if (&own.layers, own.inputs, own.loss, own.precision)
+            != (&other.layers, other.inputs, other.loss, other.precision)
+        {
+            return Err(MlpError::Setting {
+                name: "workspace",
+                expected: "one of a network of the same inputs, layers, loss and precision",
+                got: format!(
+                    "one of a network of {} inputs and other layers or settings",
+                    other.inputs
+                ),
+            });
+        }
         let engine = &mut workspace.engine;
         evaluate::answer(&self.network, engine, x, answer, out, &Team::solo())
     }

@@ -36,6 +36,7 @@ pub(crate) fn build(spec: &Spec) -> Result<(Graph, Vec<Linear>), MlpError> {
     check_size(net.graph.parameters().arena_len())?;
     let Shape { rows, width } = net.graph.node(outputs).shape;
     spec.check_outputs(rows.of(1), width)?;
+    softmax::check_end(&net.graph, spec.loss)?;
     let scores = softmax::scores(&net.graph, spec.loss);
     net.graph.differentiate(scores);
     Ok((net.graph, net.dense))

@@ -5,6 +5,7 @@
 
 use kernels::Activation;
 
+use crate::error::MlpError;
 use crate::graph::{Graph, NodeId, Op};
 use crate::loss::Loss;
 
@@ -41,4 +42,33 @@ pub(crate) fn scores(graph: &Graph, loss: Loss) -> Option<NodeId> {
         ) => Some(x),
         _ => None,
     }
+}
+
+/// Refuses softmax or a sigmoid in front of layers that hand its values on, where the loss goes around
+/// it only at the very end: it would take the probabilities for scores.
+pub(crate) fn check_end(graph: &Graph, loss: Loss) -> Result<(), MlpError> {
+    let mut end = graph.outputs();
+    while let Op::Reshape { x } | Op::Copy { x } | Op::Dropout { x, .. } = graph.node(end).op {
+        end = x;
+    }
+    if end == graph.outputs() {
+        return Ok(());
+    }
+    let got = match (graph.node(end).op, loss) {
+        (Op::Softmax { .. }, Loss::SoftmaxCrossEntropy) => "softmax",
+        (
+            Op::Activation {
+                activation: Activation::Sigmoid,
+                ..
+            },
+            Loss::BinaryCrossEntropy,
+        ) => "a sigmoid",
+        _ => return Ok(()),
+    };
+    Err(MlpError::Setting {
+        name: "loss",
+        expected: "scores, or as the very last layer softmax for softmax cross-entropy or a sigmoid \
+                   for binary cross-entropy",
+        got: format!("{got} before other layers"),
+    })
 }

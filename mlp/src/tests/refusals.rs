@@ -466,3 +466,59 @@ fn networks_too_large_for_any_memory_are_refused() {
         );
     }
 }
+
+#[test]
+fn probabilities_are_not_taken_for_scores() {
+    let rows = || Mlp::builder(4).rows(2);
+    for (builder, got) in [
+        (rows().dense(3).softmax().rows(1), "softmax"),
+        (Mlp::builder(4).dense(3).softmax().dropout(0.5), "softmax"),
+        (
+            rows()
+                .dense(1)
+                .sigmoid()
+                .rows(1)
+                .loss(Loss::BinaryCrossEntropy),
+            "a sigmoid",
+        ),
+    ] {
+        let words = message(builder.build());
+        assert!(words.starts_with("loss: expected scores"), "{words}");
+        assert!(
+            words.ends_with(&format!("got {got} before other layers")),
+            "{words}"
+        );
+    }
+    let squares = rows()
+        .dense(3)
+        .softmax()
+        .rows(1)
+        .loss(Loss::MeanSquaredError);
+    assert!(squares.build().is_ok());
+}
+
+#[test]
+fn memory_for_the_predictions_of_other_layers_is_refused() {
+    let net = |width| {
+        Mlp::builder(2)
+            .dense(width)
+            .relu()
+            .dense(2)
+            .build()
+            .unwrap()
+    };
+    let (one, other) = (net(4), net(5));
+    let (x, mut out) = ([0.5; 6], [0.0; 6]);
+    let mut workspace = other.predict_workspace();
+    let mut predict = |net: &Mlp| {
+        let x = MatRef::from_row_major(&x, 3, 2).unwrap();
+        let out = MatMut::from_row_major(&mut out, 3, 2).unwrap();
+        net.predict_into(x, out, &mut workspace)
+    };
+    assert!(predict(&other).is_ok());
+    let words = message(predict(&one));
+    assert!(
+        words.starts_with("workspace: expected one of a network of the same"),
+        "{words}"
+    );
+}
