@@ -5,6 +5,9 @@ use serde::{Deserialize, Serialize};
 use crate::error::MlpError;
 use crate::schedule::not_negative;
 
+/// The most steps or epochs of a training, which a file of it can hold: thousands of years of them.
+pub(crate) const MAX_COUNT: u64 = 1 << 53;
+
 /// Lowers the learning rate where the loss no longer falls, as PyTorch's `ReduceLROnPlateau`.
 ///
 /// Watches the validation loss after each epoch, the training loss where there are no validation
@@ -50,7 +53,7 @@ impl ReduceOnPlateau {
         self
     }
 
-    /// Epochs after a reduction in which none is counted as worse.
+    /// Epochs after a reduction in which none is counted as worse: at most 2^53.
     pub fn cooldown(mut self, cooldown: u64) -> Self {
         self.cooldown = cooldown;
         self
@@ -76,6 +79,13 @@ impl ReduceOnPlateau {
                 name: "plateau: threshold",
                 expected: "a number of at least 0 and below 1",
                 got: self.threshold.to_string(),
+            });
+        }
+        if self.cooldown > MAX_COUNT {
+            return Err(MlpError::Setting {
+                name: "plateau: cooldown",
+                expected: "at most 2^53 epochs",
+                got: self.cooldown.to_string(),
             });
         }
         not_negative("plateau: lowest", self.lowest)
@@ -120,8 +130,8 @@ mod bits {
 
 impl Plateau {
     /// Whether training can bring it about, and go on from it, having counted no further than `most`.
-    pub(crate) fn is_sound(&self, most: u64) -> bool {
-        let counted = self.worse_epochs.max(self.cooling) <= most;
+    pub(crate) fn is_sound(&self) -> bool {
+        let counted = self.worse_epochs.max(self.cooling) <= MAX_COUNT;
         counted && !self.best.is_nan() && (0.0..=1.0).contains(&self.factor)
     }
 

@@ -241,7 +241,8 @@ struct Run<'r, 'c> {
 
 impl Run<'_, '_> {
     fn all(mut self, team: &Team) -> Result<RateCurve, MlpError> {
-        let mut points: Vec<RatePoint> = Vec::with_capacity(self.sweep.steps);
+        // Most sweeps explode long before: memory for all the steps that were asked for may not exist.
+        let mut points: Vec<RatePoint> = Vec::new();
         let smoothing = f64::from(self.sweep.smoothing);
         let (mut mean, mut weight, mut lowest) = (0.0, 1.0, f32::INFINITY);
         for epoch in 0.. {

@@ -82,7 +82,7 @@ impl Space {
     }
 
     /// A setting with a value from a range, each part of it as likely as any other of its length; for
-    /// [`Space::random`] alone. The ends are finite, the first below the last.
+    /// [`Space::random`] alone. The ends and their distance are finite, the first below the last.
     pub fn uniform(self, name: &str, range: Range<f64>) -> Self {
         self.axis(name, Axis::Uniform(range))
     }
@@ -174,6 +174,10 @@ impl Space {
                     let finite = range.start.is_finite() && range.end.is_finite();
                     if !finite || range.start >= range.end {
                         let expected = "a range from a finite number to a greater one";
+                        return refuse(expected, format!("{range:?} for {name:?}"));
+                    }
+                    if !(range.end - range.start).is_finite() {
+                        let expected = "a range whose length is finite";
                         return refuse(expected, format!("{range:?} for {name:?}"));
                     }
                     if matches!(axis, Axis::LogUniform(_)) && range.start <= 0.0 {

@@ -25,7 +25,7 @@ use crate::model::{Mlp, Progress};
 use crate::network::Network;
 use crate::optimizer::{Optimizer, State};
 use crate::params::{Buffer, Layout, Parameter, ParameterKind};
-use crate::plateau::Plateau;
+use crate::plateau::{MAX_COUNT, Plateau};
 use crate::spec::Spec;
 use tensors::{Tensor, TensorFile};
 
@@ -38,9 +38,6 @@ const UNUSED: &str = ".num_batches_tracked";
 
 /// Beginning of the names of what an optimiser remembers.
 const OPTIMIZER: &str = "optimizer.";
-
-/// The most steps or epochs of a training: thousands of years of them.
-const MAX_COUNT: u64 = 1 << 53;
 
 /// What the text says first: whether the rest can be understood.
 #[derive(Deserialize)]
@@ -70,7 +67,7 @@ impl Training {
     /// Checks that no count is near its end, and that the plateau is one: that training can go on.
     fn check_counts(&self, file: &str) -> Result<(), ModelFileError> {
         let most = self.step.max(self.epochs);
-        if most <= MAX_COUNT && self.plateau.is_sound(MAX_COUNT) {
+        if most <= MAX_COUNT && self.plateau.is_sound() {
             return Ok(());
         }
         Err(ModelFileError::Format {

@@ -205,6 +205,7 @@ fn settings_out_of_range_are_refused_by_the_trainer_too() {
         config().clip(Clip::norm(f32::INFINITY)),
         config().schedule(Schedule::step(0, 0.5)),
         config().reduce_on_plateau(ReduceOnPlateau::new(2.0)),
+        config().reduce_on_plateau(ReduceOnPlateau::new(0.5).cooldown(u64::MAX)),
     ] {
         let error = net.fit(&xor(), &settings).unwrap_err();
         assert!(matches!(error, MlpError::Setting { .. }), "{error}");

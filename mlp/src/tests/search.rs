@@ -279,6 +279,10 @@ fn searches_of_nothing_are_refused() {
             "expected a range from a finite number to a greater one, got 1.0..1.0 for \"a\"",
         ),
         (
+            Space::new().uniform("a", -1e308..1e308),
+            "expected a range whose length is finite, got -1e308..1e308 for \"a\"",
+        ),
+        (
             Space::new().log_uniform("a", 0.0..1.0),
             "expected a range above 0, for its logarithm, got 0.0..1.0 for \"a\"",
         ),
