@@ -71,7 +71,7 @@ pub(crate) struct Common {
     /// Threads to use; 0 means as many as there are cores.
     #[arg(long, default_value_t = 1)]
     pub(crate) threads: usize,
-    /// Instruction set to use instead of the best: scalar, neon, avx2, avx512, amx.
+    /// Instruction set to use instead of the best: scalar, neon, avx2, avx512, avx512bf16, amx.
     #[arg(long, value_parser = parse_isa)]
     pub(crate) isa: Option<Isa>,
     /// How exact products have to be: ieee, highest, high, medium.
@@ -199,7 +199,7 @@ pub(crate) struct LatencyArgs {
     /// Threads to use; 0 means as many as there are cores.
     #[arg(long, default_value_t = 1)]
     pub(crate) threads: usize,
-    /// Instruction set to use instead of the best: scalar, neon, avx2, avx512, amx.
+    /// Instruction set to use instead of the best: scalar, neon, avx2, avx512, avx512bf16, amx.
     #[arg(long, value_parser = parse_isa)]
     pub(crate) isa: Option<Isa>,
     /// One JSON object instead of a table.

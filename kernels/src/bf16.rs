@@ -12,6 +12,30 @@
 //! of x, and what a product leaves out a bias. G. Henry, P. T. P. Tang and A. Heinecke, "Leveraging the
 //! bfloat16 Artificial Intelligence Datatype For Higher-Precision Computations" (2019).
 
+use crate::precision::Precision;
+
+/// What multiplies bf16 numbers and adds up the products as f32.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Bf16Unit {
+    /// Dot products of pairs in vector registers (AVX512-BF16).
+    Dot,
+    /// The matrix unit, [`crate::amx::tile::Amx`].
+    Amx,
+    /// [`crate::amx::model::Model`] of it, for tests on machines without one.
+    Model,
+}
+
+impl Bf16Unit {
+    /// Whether a sum of as many products as the precision takes is worth it: dot products do twice the
+    /// work of multiply-adds in the same time, so that three products for one would be slower.
+    pub(crate) fn serves(self, precision: Precision) -> bool {
+        match self {
+            Self::Dot => precision == Precision::Medium,
+            Self::Amx | Self::Model => precision != Precision::Ieee,
+        }
+    }
+}
+
 /// The bits that a bf16 number has.
 const UPPER: u32 = 0xffff_0000;
 /// The bits of infinity.

@@ -9,8 +9,8 @@ use std::sync::OnceLock;
 
 use pulp::{Simd, WithSimd};
 
-use crate::amx::TileKind;
 use crate::attention::{FinishRows, GradientTile, RowDots, SoftmaxTile};
+use crate::bf16::Bf16Unit;
 use crate::counter_rng::ApplyDropout;
 use crate::elementwise::{
     ActivationBackward, ActivationForward, Add, Axpy, ErfForward, ExpForward, Scale,
@@ -134,8 +134,8 @@ pub struct Kernels {
     isa: Isa,
     pub(crate) vector: VectorTable,
     pub(crate) gemm: &'static GemmKernels,
-    /// The matrix unit, if there is one.
-    pub(crate) tiles: Option<TileKind>,
+    /// What multiplies bf16 numbers faster than f32 ones, if there is something.
+    pub(crate) bf16: Option<Bf16Unit>,
 }
 
 /// The kernels of an instruction set, and with them those that have the model of a matrix unit.
@@ -145,8 +145,9 @@ impl Kernels {
     /// The kernels of a level.
     ///
     /// # Safety
-    /// As [`VectorTable::of`], and for [`TileKind::Amx`], that the unit was granted.
-    const unsafe fn pair_of<L: Level>(isa: Isa, tiles: Option<TileKind>) -> Pair {
+    /// As [`VectorTable::of`], and for [`Bf16Unit::Amx`], that the unit was granted, for [`Bf16Unit::Dot`] that
+    /// the CPU has the instruction.
+    const unsafe fn pair_of<L: Level>(isa: Isa, bf16: Option<Bf16Unit>) -> Pair {
         // SAFETY: this function's contract.
         unsafe {
             [
@@ -154,13 +155,13 @@ impl Kernels {
                     isa,
                     vector: VectorTable::of::<L>(),
                     gemm: GemmKernels::of(isa),
-                    tiles,
+                    bf16,
                 },
                 Self {
                     isa,
                     vector: VectorTable::of::<L>(),
                     gemm: GemmKernels::of(isa),
-                    tiles: Some(TileKind::Model),
+                    bf16: Some(Bf16Unit::Model),
                 },
             ]
         }
@@ -178,10 +179,15 @@ static AVX2: Pair = unsafe { Kernels::pair_of::<crate::level::Avx2>(Isa::Avx2, N
 #[cfg(target_arch = "x86_64")]
 static AVX512: Pair = unsafe { Kernels::pair_of::<crate::level::Avx512>(Isa::Avx512, None) };
 
+// SAFETY: as for AVX2; `Isa::Avx512Bf16` is supported only where the instruction is there.
+#[cfg(target_arch = "x86_64")]
+static AVX512_BF16: Pair =
+    unsafe { Kernels::pair_of::<crate::level::Avx512>(Isa::Avx512Bf16, Some(Bf16Unit::Dot)) };
+
 // SAFETY: as for AVX2; `Isa::Amx` is supported only where the unit was granted.
 #[cfg(target_arch = "x86_64")]
 static AMX: Pair =
-    unsafe { Kernels::pair_of::<crate::level::Avx512>(Isa::Amx, Some(TileKind::Amx)) };
+    unsafe { Kernels::pair_of::<crate::level::Avx512>(Isa::Amx, Some(Bf16Unit::Amx)) };
 
 // SAFETY: as for AVX2.
 #[cfg(target_arch = "aarch64")]
@@ -206,7 +212,7 @@ impl Kernels {
                 let word =
                     |name| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned());
                 let (cap, ensure) = (word("KERNELS_ISA"), word("KERNELS_ENSURE_ISA"));
-                let isa = isa::choose(Isa::is_supported, cap.as_deref(), ensure.as_deref())?;
+                let isa = isa::choose(Isa::standing, cap.as_deref(), ensure.as_deref())?;
                 match word(TILES).as_deref() {
                     None | Some("" | "model" | "refused") => Self::for_isa(isa),
                     Some(got) => Err(KernelError::Parameter {
@@ -255,6 +261,8 @@ impl Kernels {
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512 => Some(&AVX512),
             #[cfg(target_arch = "x86_64")]
+            Isa::Avx512Bf16 => Some(&AVX512_BF16),
+            #[cfg(target_arch = "x86_64")]
             Isa::Amx => Some(&AMX),
             #[cfg(target_arch = "aarch64")]
             Isa::Neon => Some(&NEON),
@@ -263,7 +271,7 @@ impl Kernels {
         pair.filter(|_| wanted.is_supported())
             .ok_or_else(|| KernelError::MissingIsa {
                 wanted,
-                best: isa::choose(Isa::is_supported, None, None).unwrap_or(Isa::Scalar),
+                best: isa::choose(Isa::standing, None, None).unwrap_or(Isa::Scalar),
             })
     }
 

@@ -97,7 +97,7 @@ pub enum KernelError {
         rows: usize,
     },
     /// `KERNELS_ISA` or `KERNELS_ENSURE_ISA` holds a word that is no instruction set.
-    #[error("{variable}={value}: expected one of scalar, neon, avx2, avx512, amx")]
+    #[error("{variable}={value}: expected one of scalar, neon, avx2, avx512, avx512bf16, amx")]
     UnknownIsa {
         /// The environment variable.
         variable: &'static str,

@@ -40,7 +40,7 @@ pub fn multiply_add(isa: Isa, rounds: u64) -> Option<u64> {
             ))
         }
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx512 | Isa::Amx => {
+        Isa::Avx512 | Isa::Avx512Bf16 | Isa::Amx => {
             let token = pulp::x86::V4::try_new()?;
             Some(Simd::vectorize(token, MultiplyAdd::<CHAINS> { rounds }))
         }
@@ -217,6 +217,7 @@ mod tests {
             (Isa::Neon, 4, CHAINS),
             (Isa::Avx2, 8, CHAINS_OF_16_REGISTERS),
             (Isa::Avx512, 16, CHAINS),
+            (Isa::Avx512Bf16, 16, CHAINS),
             (Isa::Amx, 16, CHAINS),
         ] {
             let expected = isa

@@ -46,8 +46,16 @@ fn supported() -> impl Iterator<Item = Isa> {
     Isa::ALL.into_iter().filter(|isa| isa.is_supported())
 }
 
+/// The best of what is chosen without being named, and of the one that is named.
+fn best_with(named: Option<Isa>) -> Isa {
+    supported()
+        .filter(|isa| isa.is_preferred() || Some(*isa) == named)
+        .last()
+        .expect("scalar is always supported")
+}
+
 fn best() -> Isa {
-    supported().last().expect("scalar is always supported")
+    best_with(None)
 }
 
 #[test]
@@ -63,7 +71,7 @@ fn without_variables_the_best_is_chosen() {
 fn a_cap_lowers_to_the_best_below_it() {
     check_each(Isa::ALL, |&cap| {
         let expected = supported()
-            .filter(|&isa| isa <= cap)
+            .filter(|&isa| isa <= cap && (isa.is_preferred() || isa == cap))
             .last()
             .expect("scalar is below every cap");
         let got = chosen(&[("KERNELS_ISA", cap.name())]);
@@ -80,7 +88,7 @@ fn an_ensured_level_is_there_or_the_answer_is_an_error() {
     check_each(Isa::ALL, |&wanted| {
         let got = chosen(&[("KERNELS_ENSURE_ISA", wanted.name())]);
         let expected = if wanted.is_supported() {
-            best().name().to_owned()
+            best_with(Some(wanted)).name().to_owned()
         } else {
             format!(
                 "instruction set {wanted} was asked for, but the best available here is {}",
@@ -114,7 +122,9 @@ fn a_cap_below_the_ensured_level_is_an_error() {
 #[test]
 fn a_matrix_unit_that_is_refused_is_absent() {
     let refused = ("KERNELS_TILES", "refused");
-    let without = supported().filter(|&isa| isa < Isa::Amx).last();
+    let without = supported()
+        .filter(|&isa| isa < Isa::Amx && isa.is_preferred())
+        .last();
     let without = without.expect("scalar is below it");
     assert_eq!(chosen(&[refused]), without.name());
     assert_eq!(
@@ -133,7 +143,7 @@ fn unknown_words_are_errors_that_name_the_variable() {
         let got = chosen(&[(name, "avx9")]);
         assert_eq!(
             got,
-            format!("{name}=avx9: expected one of scalar, neon, avx2, avx512, amx")
+            format!("{name}=avx9: expected one of scalar, neon, avx2, avx512, avx512bf16, amx")
         );
     }
 }
@@ -159,7 +169,9 @@ fn a_value_that_is_no_unicode_is_an_unknown_word() {
         let got = chosen(&[(name, OsStr::from_bytes(b"avx2\xff"))]);
         assert_eq!(
             got,
-            format!("{name}=avx2\u{fffd}: expected one of scalar, neon, avx2, avx512, amx")
+            format!(
+                "{name}=avx2\u{fffd}: expected one of scalar, neon, avx2, avx512, avx512bf16, amx"
+            )
         );
     }
 }

@@ -4,12 +4,3 @@
 pub(crate) mod model;
 pub(crate) mod permission;
 pub(crate) mod tile;
-
-/// Which matrix unit computes products of bf16 numbers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum TileKind {
-    /// The unit of the CPU.
-    Amx,
-    /// [`model::Model`], for tests on machines without one.
-    Model,
-}

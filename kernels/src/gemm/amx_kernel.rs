@@ -56,11 +56,17 @@ pub(super) struct MultiplyArgs<U> {
 /// The CPU has the instruction set; the unit is ours alone; the panels can be read, the sums be written.
 pub(super) type MultiplyFn<U> = unsafe fn(&MultiplyArgs<U>);
 
-/// The kernels of an instruction set for the matrix unit, by number of parts.
+/// Dot products of pairs in vector registers, whose kernel needs nothing but registers.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct DotProducts;
+
+/// The kernels of an instruction set for products of bf16 numbers, by number of parts.
 #[derive(Debug)]
 pub(super) struct AmxKit {
     pub(super) amx: [MultiplyFn<Amx>; 3],
     pub(super) model: [MultiplyFn<Model>; 3],
+    /// One part, by dot products; where the instruction set may have them.
+    pub(super) dot: Option<MultiplyFn<DotProducts>>,
     pub(super) merge: MergeFn,
     pub(super) pack: super::bf16_pack::Bf16PackFns,
 }
@@ -78,6 +84,7 @@ impl AmxKit {
                 L::run::<Multiply<Model, 2>>,
                 L::run::<Multiply<Model, 3>>,
             ],
+            dot: None,
             merge: L::run::<Merge>,
             pack: super::bf16_pack::bf16_pack_fns::<L>(),
         }

@@ -5,6 +5,7 @@
 use super::amx_kernel::SUMS;
 use super::bf16_pack::{GROUP, Magnitudes, PART_WORDS, SIDE};
 use super::blocking::Split;
+use crate::bf16::Bf16Unit;
 use crate::precision::Precision;
 
 /// Units of 32 steps of the depth in a block, at most: two panels of one part are 32 KiB then, which a
@@ -21,16 +22,23 @@ const LINE: usize = 64;
 
 /// How exact a product of views is that was asked to be at least as exact as `asked`.
 ///
-/// The matrix unit is taken where it is faster than multiply-adds, packing included. With three parts
-/// that is from some 96 cubed on and with more than 32 rows and columns; with fewer parts earlier. What
-/// panels of 32 are wider and deeper than the product counts as work.
-pub(super) fn effective(asked: Precision, (m, n, k): (usize, usize, usize)) -> Precision {
+/// The unit is taken where it is faster than multiply-adds, packing included. On the matrix unit with three
+/// parts that is from some 96 cubed on and with more than 32 rows and columns, with fewer parts earlier; dot
+/// products gain what three parts on the matrix unit do, a factor below two. What panels of 32 are wider and
+/// deeper than the product counts as work.
+pub(super) fn effective(
+    unit: Bf16Unit,
+    asked: Precision,
+    (m, n, k): (usize, usize, usize),
+) -> Precision {
+    if !unit.serves(asked) {
+        return Precision::Ieee;
+    }
     // Least rows and columns, least multiply-adds, and of padded work to work at most, in quarters.
     let (least, work, quarters) = match asked {
-        Precision::Medium => (32, 1 << 17, 12),
+        Precision::Medium if unit != Bf16Unit::Dot => (32, 1 << 17, 12),
         Precision::High => (32, 1 << 18, 8),
-        Precision::Highest => (33, 1 << 19, 5),
-        Precision::Ieee => return Precision::Ieee,
+        _ => (33, 1 << 19, 5),
     };
     let volume = |m: usize, n: usize, k: usize| m as u128 * n as u128 * k as u128;
     let padded = volume(
@@ -113,7 +121,11 @@ impl Layout {
 
 /// Bytes of the memory of a member that no product of this shape or its transpose exceeds.
 pub(super) fn bf16_bound((m, n, k): (usize, usize, usize)) -> usize {
-    if m == 0 || n == 0 || k == 0 || effective(Precision::Medium, (m, n, k)) == Precision::Ieee {
+    if m == 0
+        || n == 0
+        || k == 0
+        || effective(Bf16Unit::Amx, Precision::Medium, (m, n, k)) == Precision::Ieee
+    {
         return 0;
     }
     let of = |parts: usize, n: usize| {

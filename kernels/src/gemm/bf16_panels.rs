@@ -6,8 +6,8 @@ use super::bf16_blocking::{depth_blocks, steps_of};
 use super::bf16_pack::{Bf16PackArgs, GROUP, Magnitudes, PART_WORDS, SIDE};
 use super::blocking::Split;
 use super::tables::GemmKernels;
-use crate::amx::TileKind;
 use crate::amx::tile::TILE_ALIGN;
+use crate::bf16::Bf16Unit;
 use crate::isa::Isa;
 use crate::precision::Precision;
 use crate::team::Team;
@@ -26,7 +26,7 @@ pub(super) enum Bf16Factor<'a> {
 /// All panels of one operand.
 pub(super) struct Bf16Panels {
     pub(super) isa: Isa,
-    pub(super) kind: TileKind,
+    pub(super) unit: Bf16Unit,
     kernels: &'static GemmKernels,
     pub(super) precision: Precision,
     pub(super) parts: usize,
@@ -58,7 +58,7 @@ impl Destination {
 impl Bf16Panels {
     /// Packs an operand of which `from` has a column for each row of A or column of B.
     pub(super) fn new(
-        (isa, kernels, kind): (Isa, &'static GemmKernels, TileKind),
+        (isa, kernels, unit): (Isa, &'static GemmKernels, Bf16Unit),
         (precision, parts): (Precision, usize),
         is_left: bool,
         from: MatRef<'_>,
@@ -68,7 +68,7 @@ impl Bf16Panels {
         let words = panels * k.div_ceil(SIDE) * parts * PART_WORDS;
         let mut all = Self {
             isa,
-            kind,
+            unit,
             kernels,
             precision,
             parts,

@@ -1,4 +1,4 @@
-//! Products on the matrix unit: which they are, and their loops.
+//! Products of f32 as sums of bf16 products, on the matrix unit or as dot products: their loops.
 //!
 //! ```text
 //! jc  columns of C, as many as their part of B fits a second-level cache
@@ -20,7 +20,7 @@
 use std::cell::Cell;
 use std::ops::Range;
 
-use super::amx_kernel::{MergeArgs, MultiplyArgs, MultiplyFn};
+use super::amx_kernel::{DotProducts, MergeArgs, MultiplyArgs, MultiplyFn};
 use super::bf16_blocking::{
     Layout, SHALLOW, col_panels, depth_blocks, effective, parts_of, steps_of,
 };
@@ -35,18 +35,18 @@ use super::microkernel::TileArgs;
 use super::product::Output;
 use super::tables::GemmKernels;
 use super::workspace::{Slots, Workspace};
-use crate::amx::TileKind;
 use crate::amx::model::Model;
-use crate::amx::tile::{Amx, TileUnit};
+use crate::amx::tile::Amx;
+use crate::bf16::Bf16Unit;
 use crate::isa::Isa;
 use crate::precision::Precision;
 use crate::team::Team;
 
-/// A product on the matrix unit, as parts that no order binds.
+/// A product as sums of bf16 products, as parts that no order binds.
 #[derive(Clone, Copy)]
 pub(super) struct Bf16Plan<'a, F> {
     kernels: &'static GemmKernels,
-    kind: TileKind,
+    unit: Bf16Unit,
     parts: usize,
     alpha: f32,
     a: Bf16Factor<'a>,
@@ -64,7 +64,7 @@ pub(super) struct Bf16Plan<'a, F> {
 #[derive(Clone, Copy)]
 pub(super) struct Bf16Product<'a> {
     pub(super) kernels: &'static GemmKernels,
-    pub(super) kind: TileKind,
+    pub(super) unit: Bf16Unit,
     pub(super) precision: Precision,
     pub(super) alpha: f32,
     pub(super) a: Bf16Factor<'a>,
@@ -88,7 +88,7 @@ impl<'a, F: Finish<f32>> Bf16Plan<'a, F> {
         let k = if product.alpha == 0.0 { 0 } else { product.k };
         let mut precision = product.precision;
         if let (Bf16Factor::View(a), Bf16Factor::View(b)) = (product.a, product.b) {
-            precision = effective(precision, (out.rows, out.cols, k));
+            precision = effective(product.unit, precision, (out.rows, out.cols, k));
             // A C stored by columns is the transpose of one stored by rows.
             if finish.is_store() && out.col_stride != 1 && out.row_stride == 1 {
                 (product.a, product.b) = (Bf16Factor::View(b.t()), Bf16Factor::View(a.t()));
@@ -109,7 +109,7 @@ impl<'a, F: Finish<f32>> Bf16Plan<'a, F> {
         let members = Chunks::members(threads, (out.rows, out.cols, k));
         Some(Self {
             kernels: product.kernels,
-            kind: product.kind,
+            unit: product.unit,
             parts,
             alpha: product.alpha,
             a: product.a,
@@ -126,16 +126,17 @@ impl<'a, F: Finish<f32>> Bf16Plan<'a, F> {
 
     /// The kernel by name, and by how many bf16 numbers each f32 is replaced.
     pub(super) fn name(&self, isa: Isa) -> String {
-        let model = match self.kind {
-            TileKind::Amx => "",
-            TileKind::Model => " by a model",
+        let unit = match self.unit {
+            Bf16Unit::Dot => " by dot products",
+            Bf16Unit::Amx => "",
+            Bf16Unit::Model => " by a model",
         };
         let numbers = match self.parts {
             1 => "one part",
             2 => "two parts",
             _ => "three parts",
         };
-        format!("bf16gemm_{isa}_{SIDE}x{SIDE}{model}, {numbers}")
+        format!("bf16gemm_{isa}_{SIDE}x{SIDE}{unit}, {numbers}")
     }
 
     /// Number of parts.
@@ -174,21 +175,23 @@ impl<'a, F: Finish<f32>> Bf16Plan<'a, F> {
     /// ours alone and starts at a cache line.
     pub(super) unsafe fn run(&self, part: usize, memory: *mut u8) {
         let region = self.chunks.get(part);
-        let amx = match self.kind {
-            TileKind::Amx => Amx::configure(),
-            TileKind::Model => None,
-        };
         let kit = &self.kernels.amx;
         // SAFETY: this function's contract; the tiles are this thread's for the length of the call, which
         // does not hand over to other work.
         unsafe {
-            match amx {
-                Some(mut amx) => {
+            match self.unit {
+                Bf16Unit::Dot => {
+                    let multiply = kit
+                        .dot
+                        .expect("kernels with the unit have its micro-kernel");
+                    self.region(&mut DotProducts, multiply, region, memory);
+                }
+                Bf16Unit::Amx => {
+                    let mut amx =
+                        Amx::configure().expect("kernels with the unit exist where it was granted");
                     self.region(&mut amx, kit.amx[self.parts - 1], region, memory);
                 }
-                // Kernels for the unit exist only where it was granted.
-                None => {
-                    debug_assert_eq!(self.kind, TileKind::Model);
+                Bf16Unit::Model => {
                     self.region(&mut Model::new(), kit.model[self.parts - 1], region, memory);
                 }
             }
@@ -199,7 +202,7 @@ impl<'a, F: Finish<f32>> Bf16Plan<'a, F> {
     ///
     /// # Safety
     /// As [`Self::run`], for the panels of the region.
-    unsafe fn region<U: TileUnit>(
+    unsafe fn region<U>(
         &self,
         unit: &mut U,
         multiply: MultiplyFn<U>,
@@ -297,7 +300,7 @@ impl<'a, F: Finish<f32>> Bf16Plan<'a, F> {
     ///
     /// # Safety
     /// As [`Self::region`], for the tile and its panels.
-    unsafe fn tile<U: TileUnit>(
+    unsafe fn tile<U>(
         &self,
         unit: &mut U,
         multiply: MultiplyFn<U>,
@@ -398,7 +401,7 @@ impl<'a, F: Finish<f32>> Bf16Plan<'a, F> {
     ///
     /// # Safety
     /// As [`Self::tile`]; `args` are those of the tile, but for the number of units.
-    unsafe fn chains<U: TileUnit>(
+    unsafe fn chains<U>(
         &self,
         multiply: MultiplyFn<U>,
         args: MultiplyArgs<U>,

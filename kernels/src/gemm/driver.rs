@@ -87,7 +87,7 @@ impl Kernels {
         team: &Team,
     ) -> Result<(), KernelError> {
         self.check_product("gemm", gemm, (c.rows(), c.cols()))?;
-        if self.tiles.is_some()
+        if self.bf16.is_some_and(|unit| unit.serves(gemm.precision))
             && let Some(plan) =
                 self.bf16_plan(gemm, Output::of(&c), self.finish(gemm), team.threads())
         {
@@ -152,7 +152,7 @@ impl Kernels {
         let (a, b) = (gemm.a.packed_for(), gemm.b.packed_for());
         for (name, packed) in [("an A", a), ("a B", b)] {
             let Some(packed) = packed else { continue };
-            if packed.isa != self.isa() || (packed.tiles.is_some() && packed.tiles != self.tiles) {
+            if packed.isa != self.isa() || (packed.unit.is_some() && packed.unit != self.bf16) {
                 return Err(KernelError::shape(
                     op,
                     format!("{name} packed for {}", self.isa()),
@@ -206,7 +206,7 @@ impl Kernels {
     ) -> Option<Bf16Plan<'a, F>> {
         let product = Bf16Product {
             kernels: self.gemm,
-            kind: self.tiles?,
+            unit: self.bf16?,
             precision: gemm.precision,
             alpha: gemm.alpha,
             a: gemm.a.bf16()?,
@@ -250,8 +250,8 @@ impl Kernels {
     /// How exact an `m x k` by `k x n` product of views is that has to be at least as exact as `asked`: the
     /// choice depends on nothing else.
     pub fn effective_precision(&self, asked: Precision, shape: (usize, usize, usize)) -> Precision {
-        match self.tiles {
-            Some(_) => effective(asked, shape),
+        match self.bf16 {
+            Some(unit) => effective(unit, asked, shape),
             None => Precision::Ieee,
         }
     }

@@ -17,6 +17,8 @@
 mod amx_kernel;
 mod batch;
 mod bf16_blocking;
+#[cfg(target_arch = "x86_64")]
+mod bf16_dot;
 mod bf16_pack;
 mod bf16_panels;
 mod bf16_plan;

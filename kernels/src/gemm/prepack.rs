@@ -15,7 +15,7 @@ use super::bf16_panels::{Bf16Factor, Bf16Panels};
 use super::blocking::{Blocking, Order, Split};
 use super::panels::{Cut, Operand, Packed, pack, pack_within};
 use super::tables::Kit;
-use crate::amx::TileKind;
+use crate::bf16::Bf16Unit;
 use crate::dispatch::Kernels;
 use crate::error::KernelError;
 use crate::isa::Isa;
@@ -53,8 +53,8 @@ enum Form {
 pub(super) struct PackedFor {
     pub(super) isa: Isa,
     pub(super) precision: Precision,
-    /// The matrix unit, if that is to compute them.
-    pub(super) tiles: Option<TileKind>,
+    /// What multiplies bf16 numbers, if that is to compute them.
+    pub(super) unit: Option<Bf16Unit>,
     /// Rows of the highest panel and registers of the widest, of a form for multiply-adds.
     pub(super) height: usize,
     pub(super) width: usize,
@@ -66,14 +66,14 @@ impl Form {
             Self::F32(panels) => PackedFor {
                 isa: panels.isa,
                 precision: Precision::Ieee,
-                tiles: None,
+                unit: None,
                 height: panels.cut.split.longest(),
                 width: panels.width,
             },
             Self::Bf16(panels) => PackedFor {
                 isa: panels.isa,
                 precision: panels.precision,
-                tiles: Some(panels.kind),
+                unit: Some(panels.unit),
                 height: 0,
                 width: 1,
             },
@@ -214,10 +214,10 @@ impl Kernels {
         precision: Precision,
         (is_left, from): (bool, MatRef<'_>),
     ) -> Option<Bf16Panels> {
-        let kind = self.tiles?;
-        let parts = parts_of(effective(precision, shape))?;
+        let unit = self.bf16?;
+        let parts = parts_of(effective(unit, precision, shape))?;
         Some(Bf16Panels::new(
-            (self.isa(), self.gemm, kind),
+            (self.isa(), self.gemm, unit),
             (precision, parts),
             is_left,
             from,

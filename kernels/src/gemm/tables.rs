@@ -44,7 +44,7 @@ pub(super) struct Kit<T: 'static> {
 pub(crate) struct GemmKernels {
     pub(super) f32: Kit<f32>,
     pub(super) f64: Kit<f64>,
-    /// Products of f32 as sums of bf16 products, on a matrix unit.
+    /// Products of f32 as sums of bf16 products.
     pub(super) amx: AmxKit,
     /// Applies an epilogue to a tile.
     pub(super) finish: FinishFn,
@@ -57,7 +57,7 @@ impl GemmKernels {
     pub(crate) const fn of(isa: Isa) -> &'static Self {
         match isa {
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx512 | Isa::Amx => &AVX512,
+            Isa::Avx512 | Isa::Avx512Bf16 | Isa::Amx => &AVX512,
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2 => &AVX2,
             #[cfg(target_arch = "aarch64")]
@@ -161,7 +161,10 @@ static AVX512: GemmKernels = {
     GemmKernels {
         f32: kit::<Avx512, f32>(families_of_32!(Avx512, f32)),
         f64: kit::<Avx512, f64>(families_of_f64!(Avx512, 32)),
-        amx: AmxKit::of::<Avx512>(),
+        amx: AmxKit {
+            dot: Some(super::bf16_dot::multiply),
+            ..AmxKit::of::<Avx512>()
+        },
         finish: finish::<Avx512>,
         step: step::<Avx512>,
     }

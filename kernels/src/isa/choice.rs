@@ -3,13 +3,23 @@
 use super::Isa;
 use crate::error::KernelError;
 
+/// What becomes of a level on this machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// It cannot run.
+    Absent,
+    /// It runs, but the one below is as fast: taken only if the environment names it.
+    Slow,
+    Fast,
+}
+
 /// Chooses the level from what is supported and the values of the two environment variables.
 ///
 /// # Errors
 /// [`KernelError::UnknownIsa`] for a word that names no level, [`KernelError::MissingIsa`] if the
 /// ensured level is not supported or lies above the cap.
 pub(crate) fn choose(
-    supported: impl Fn(Isa) -> bool,
+    standing: impl Fn(Isa) -> Standing,
     cap: Option<&str>,
     ensure: Option<&str>,
 ) -> Result<Isa, KernelError> {
@@ -22,7 +32,16 @@ pub(crate) fn choose(
     };
     let cap: Option<Isa> = parse("KERNELS_ISA", cap)?;
     let ensure: Option<Isa> = parse("KERNELS_ENSURE_ISA", ensure)?;
-    let available = |isa: &Isa| cap.is_none_or(|cap| *isa <= cap) && supported(*isa);
+    let available = |isa: &Isa| {
+        let isa = *isa;
+        let is_allowed = cap.is_none_or(|cap| isa <= cap);
+        is_allowed
+            && match standing(isa) {
+                Standing::Absent => false,
+                Standing::Slow => cap == Some(isa) || ensure == Some(isa),
+                Standing::Fast => true,
+            }
+    };
     let best = Isa::ALL
         .into_iter()
         .rev()
@@ -38,17 +57,37 @@ pub(crate) fn choose(
 mod tests {
     use super::*;
 
-    fn x86_without_amx(isa: Isa) -> bool {
-        matches!(isa, Isa::Scalar | Isa::Avx2 | Isa::Avx512)
+    fn x86_without_amx(isa: Isa) -> Standing {
+        match isa {
+            Isa::Scalar | Isa::Avx2 | Isa::Avx512 => Standing::Fast,
+            _ => Standing::Absent,
+        }
+    }
+
+    fn slow_dot_products(isa: Isa) -> Standing {
+        match isa {
+            Isa::Avx512Bf16 => Standing::Slow,
+            _ => x86_without_amx(isa),
+        }
     }
 
     #[test]
     fn takes_the_best_supported_level() {
         assert_eq!(choose(x86_without_amx, None, None), Ok(Isa::Avx512));
-        assert_eq!(
-            choose(|isa| isa == Isa::Scalar, None, None),
-            Ok(Isa::Scalar)
-        );
+        assert_eq!(choose(|_| Standing::Absent, None, None), Ok(Isa::Scalar));
+    }
+
+    #[test]
+    fn what_is_slow_is_taken_by_name_alone() {
+        for (cap, ensure, chosen) in [
+            (None, None, Isa::Avx512),
+            (Some("amx"), None, Isa::Avx512),
+            (Some("avx512bf16"), None, Isa::Avx512Bf16),
+            (None, Some("avx512bf16"), Isa::Avx512Bf16),
+            (Some("avx512"), None, Isa::Avx512),
+        ] {
+            assert_eq!(choose(slow_dot_products, cap, ensure), Ok(chosen));
+        }
     }
 
     #[test]
