@@ -62,7 +62,9 @@ pub use gather::gather_rows;
 #[cfg(feature = "probe")]
 #[doc(hidden)]
 pub use gemm::Variant;
-pub use gemm::{Gemm, GemmTask, Gradient, Left, PackedA, PackedB, Right, Update, Workspace};
+pub use gemm::{
+    Gemm, GemmTask, Gradient, Left, Operand, PackedA, PackedB, Right, Update, Workspace,
+};
 pub use isa::{Isa, ParseIsaError};
 pub use loss::Targets;
 pub use loss::pointwise::{PointwiseLoss, Weighting};

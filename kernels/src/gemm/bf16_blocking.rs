@@ -20,6 +20,9 @@ const B_BYTES: usize = 1 << 20;
 /// Bytes of a cache line.
 const LINE: usize = 64;
 
+/// Rows and columns below which no product of views is computed by a unit for bf16 numbers.
+pub(super) const LEAST_SIDE: usize = 32;
+
 /// How exact a product of views is that was asked to be at least as exact as `asked`.
 ///
 /// The unit is taken where it is faster than multiply-adds, packing included. On the matrix unit with three
@@ -36,9 +39,9 @@ pub(super) fn effective(
     }
     // Least rows and columns, least multiply-adds, and of padded work to work at most, in quarters.
     let (least, work, quarters) = match asked {
-        Precision::Medium if unit != Bf16Unit::Dot => (32, 1 << 17, 12),
-        Precision::High => (32, 1 << 18, 8),
-        _ => (33, 1 << 19, 5),
+        Precision::Medium if unit != Bf16Unit::Dot => (LEAST_SIDE, 1 << 17, 12),
+        Precision::High => (LEAST_SIDE, 1 << 18, 8),
+        _ => (LEAST_SIDE + 1, 1 << 19, 5),
     };
     let volume = |m: usize, n: usize, k: usize| m as u128 * n as u128 * k as u128;
     let padded = volume(

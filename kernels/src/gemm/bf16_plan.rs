@@ -19,6 +19,7 @@
 
 use std::cell::Cell;
 use std::ops::Range;
+use std::ptr;
 
 use super::amx_kernel::{DotProducts, MergeArgs, MultiplyArgs, MultiplyFn};
 use super::bf16_blocking::{
@@ -472,6 +473,7 @@ impl<'a, F: Finish<f32>> Bf16Plan<'a, F> {
             a_panel: 0,
             b: b_plain,
             b_depth: SIDE as isize,
+            copy: ptr::null_mut(),
             c: sums,
             c_row: SIDE as isize,
             cols,

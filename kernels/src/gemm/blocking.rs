@@ -171,7 +171,7 @@ const EARLY_A_DEPTH: usize = 512;
 const EARLY_A_LEN: usize = 1 << 16;
 /// And from how many columns A is packed beside B: if it is stored by columns, each step of the depth
 /// being another line of which a tile uses six elements; or if its rows are far apart; from twice as many
-/// and half the rows always.
+/// and half the rows always; from a quarter as many if each step of the depth is in another page too.
 const EARLY_A_COLS: usize = 256;
 const EARLY_A_ROWS: usize = 128;
 const FAR_DEPTH: usize = 1024;
@@ -368,7 +368,9 @@ fn packed_early((m, n, k): (usize, usize, usize), panels: usize, order: Order) -
         || (m >= FAR_ROWS && b_len >= FAR_LEN);
     let pack_a = if pack_b {
         let far = order.a_by_columns && m >= EARLY_A_ROWS || k >= FAR_DEPTH;
-        let often = n >= EARLY_A_COLS && far || n >= 2 * EARLY_A_COLS && m >= EARLY_A_ROWS / 2;
+        let apart = order.a_by_columns && m >= FAR_DEPTH && n >= EARLY_A_COLS / 4;
+        let often =
+            apart || n >= EARLY_A_COLS && far || n >= 2 * EARLY_A_COLS && m >= EARLY_A_ROWS / 2;
         often || n > 128 && work > PACK_A_WORK
     } else {
         m >= FAR_ROWS && k >= EARLY_A_DEPTH && b_len >= EARLY_A_LEN

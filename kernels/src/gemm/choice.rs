@@ -6,7 +6,6 @@ use super::operand::{Left, Right};
 use super::plan::Plan;
 use super::product::{Output, Way};
 use crate::dispatch::Kernels;
-use crate::epilogue::Epilogue;
 use crate::error::KernelError;
 use crate::view::MatMut;
 
@@ -94,12 +93,5 @@ impl Kernels {
                 format!("sgemm_{isa}_{mr}x{nr}{packed}")
             }
         })
-    }
-}
-
-impl Gemm<'_> {
-    /// Whether the sums are stored as they are.
-    fn is_plain(&self) -> bool {
-        matches!(self.epilogue, Epilogue::Store) && self.dropout.is_none()
     }
 }

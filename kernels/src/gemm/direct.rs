@@ -8,6 +8,7 @@
 
 use std::mem::MaybeUninit;
 use std::ops::Range;
+use std::ptr;
 
 use super::blocking::{Blocking, Order, Split, UNCUT};
 use super::chunks::Chunks;
@@ -21,7 +22,7 @@ use super::row::RowArgs;
 use super::tables::Kit;
 use super::vector::Element;
 use crate::team::Team;
-use crate::view::MatRef;
+use crate::view::{MatMut, MatRef};
 
 /// Multiply-adds of a small product at most; one that several threads should share has a plan before.
 const MAX_WORK: usize = 1 << 20;
@@ -206,25 +207,15 @@ impl<T: Element> Direct<'_, T> {
             a_panel: 0,
             b,
             b_depth,
+            copy: ptr::null_mut(),
             c: out.ptr,
             c_row: out.row_stride,
             cols: out.cols,
             alpha: self.alpha,
             beta: self.beta,
         };
-        // A shift: a division shows.
-        let registers = (out.cols + kit.lanes - 1) >> kit.lanes.trailing_zeros();
         // SAFETY: this function's contract.
-        unsafe {
-            match kit.families.get(registers - 1) {
-                Some(family) if out.rows <= family.len() => {
-                    let partial = usize::from(out.cols != registers * kit.lanes);
-                    let unit = usize::from(all.a_row == 1);
-                    family[out.rows - 1][partial][unit](&all);
-                }
-                _ => grid(kit, &all, out.rows, registers),
-            }
-        }
+        unsafe { all_tiles(kit, &all, out.rows) };
     }
 
     /// As [`Self::tiles`], with the B of the product, transposed first.
@@ -245,6 +236,8 @@ impl<T: Element> Direct<'_, T> {
             depth: b.rows(),
             dst: buffer.as_mut_ptr().cast(),
             ld,
+            panels: 1,
+            to_next: 0,
         };
         // SAFETY: this function's contract; the buffer holds the matrix and a register more.
         unsafe {
@@ -318,6 +311,73 @@ impl<T: Element> Direct<'_, T> {
             };
             // SAFETY: this function's contract.
             unsafe { (self.kit.row)(&args) };
+        }
+    }
+}
+
+/// Computes a product of views without an epilogue, whose shapes fit, if it is small and all rows of B and C
+/// are contiguous, and says whether it did: as a [`Direct`] would, after a few of its questions, which take
+/// longer than the smallest of these products.
+///
+/// # Safety
+/// The kit is one of this CPU's.
+#[inline(always)]
+pub(super) unsafe fn small<T: Element>(
+    kit: &Kit<T>,
+    alpha: T,
+    (a, b): (&MatRef<'_, T>, &MatRef<'_, T>),
+    beta: T,
+    c: &mut MatMut<'_, T>,
+    threads: usize,
+) -> bool {
+    let (m, n, k) = (c.rows(), c.cols(), a.cols());
+    // One row or one column has kernels of its own.
+    let is_matrix = m > 1 && n > 1 && b.col_stride() == 1 && c.col_stride() == 1;
+    let is_small = (m | n) >> SIZE_BITS == 0 && k <= UNCUT && m * n * k <= MAX_WORK;
+    if !(is_matrix && is_small) || k == 0 || alpha == T::ZERO {
+        return false;
+    }
+    if Chunks::members(threads, (m, n, k)) > 1 {
+        return false;
+    }
+    let all = TileArgs {
+        tiles: 1,
+        k,
+        a: a.as_ptr(),
+        a_row: a.row_stride(),
+        a_depth: a.col_stride(),
+        a_panel: 0,
+        b: b.as_ptr(),
+        b_depth: b.row_stride(),
+        copy: ptr::null_mut(),
+        c: c.as_mut_ptr(),
+        c_row: c.row_stride(),
+        cols: n,
+        alpha,
+        beta,
+    };
+    // SAFETY: this function's contract; the views were checked when made, and C is borrowed.
+    unsafe { all_tiles(kit, &all, m) };
+    true
+}
+
+/// The tiles of a C of `m` rows: `all` describes them as if they were one.
+///
+/// # Safety
+/// As [`grid`].
+#[inline(always)]
+unsafe fn all_tiles<T: Element>(kit: &Kit<T>, all: &TileArgs<T>, m: usize) {
+    // A shift: a division shows.
+    let registers = (all.cols + kit.lanes - 1) >> kit.lanes.trailing_zeros();
+    let variants = kit.families.get(registers - 1);
+    // SAFETY: this function's contract.
+    unsafe {
+        match variants.and_then(|family| family.get(m - 1)) {
+            Some(variants) => {
+                let partial = usize::from(all.cols & (kit.lanes - 1) != 0);
+                variants[partial][usize::from(all.a_row == 1)](all);
+            }
+            None => grid(kit, all, m, registers),
         }
     }
 }

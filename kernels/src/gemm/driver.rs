@@ -1,12 +1,13 @@
 //! The public door: shapes are checked here, then the product is computed.
 
-use super::bf16_blocking::effective;
+use super::bf16_blocking::{LEAST_SIDE, effective};
 use super::bf16_plan::{Bf16Plan, Bf16Product};
-use super::direct::Direct;
+use super::direct::{Direct, small};
 use super::finish::{FinishFn, FinishedTile, Finishing, Place};
 use super::macrokernel::Finish;
-use super::operand::{Left, Right};
+use super::operand::{Left, Operand, Right};
 use super::plan::compute;
+use super::prepack::PackedOperand;
 use super::product::{Factor, Output, Product};
 use super::workspace::Workspace;
 use crate::counter_rng::Dropout;
@@ -39,6 +40,11 @@ pub struct Gemm<'a> {
 }
 
 impl<'a> Gemm<'a> {
+    /// Whether the sums are stored as they are.
+    pub(super) fn is_plain(&self) -> bool {
+        matches!(self.epilogue, Epilogue::Store) && self.dropout.is_none()
+    }
+
     /// `C <- A B` as exact as [`Precision::process_wide`] says, where each of A and B is a view or packed
     /// before.
     pub fn new(a: impl Into<Left<'a>>, b: impl Into<Right<'a>>) -> Self {
@@ -80,6 +86,36 @@ impl Kernels {
     /// other tiles than the other one; [`KernelError::Parameter`] if the slope of an activation is
     /// outside its range; C is then untouched.
     pub fn gemm(
+        &self,
+        gemm: &Gemm<'_>,
+        mut c: MatMut<'_>,
+        workspace: &mut Workspace,
+        team: &Team,
+    ) -> Result<(), KernelError> {
+        if let (Left::View(a), Right::View(b)) = (&gemm.a, &gemm.b)
+            && (self.bf16.is_none() || c.rows().min(c.cols()) < LEAST_SIDE)
+            && gemm.is_plain()
+            && (a.rows(), b.rows(), b.cols()) == (c.rows(), a.cols(), c.cols())
+            // SAFETY: the kernels are those of this CPU.
+            && unsafe {
+                small(
+                    &self.gemm.f32,
+                    gemm.alpha,
+                    (a, b),
+                    gemm.beta,
+                    &mut c,
+                    team.threads(),
+                )
+            }
+        {
+            return Ok(());
+        }
+        self.any_gemm(gemm, c, workspace, team)
+    }
+
+    /// [`Self::gemm`] of any size.
+    #[inline(never)]
+    fn any_gemm(
         &self,
         gemm: &Gemm<'_>,
         c: MatMut<'_>,
@@ -219,19 +255,11 @@ impl Kernels {
 
     /// A product that was checked, by multiply-adds.
     pub(super) fn product<'a>(&self, gemm: &'a Gemm<'_>) -> Product<'a, f32> {
-        let a = match gemm.a {
-            Left::View(view) => Factor::View(view),
-            Left::Packed(packed) => Factor::Packed(packed.panels()),
-        };
-        let b = match gemm.b {
-            Right::View(view) => Factor::View(view),
-            Right::Packed(packed) => Factor::Packed(packed.panels()),
-        };
         Product {
             kit: &self.gemm.f32,
             alpha: gemm.alpha,
-            a,
-            b,
+            a: factor(gemm.a),
+            b: factor(gemm.b),
             beta: gemm.beta,
         }
     }
@@ -298,6 +326,14 @@ impl Kernels {
         };
         compute(product, c, Plain, workspace, team);
         Ok(())
+    }
+}
+
+/// An operand of a product by multiply-adds.
+fn factor<'a, P: PackedOperand>(operand: Operand<'a, P>) -> Factor<'a, f32> {
+    match operand {
+        Operand::View(view) => Factor::View(view),
+        Operand::Packed(packed) => Factor::Packed(packed.panels()),
     }
 }
 

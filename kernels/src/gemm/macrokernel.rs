@@ -2,11 +2,12 @@
 
 use std::mem::MaybeUninit;
 use std::ops::Range;
+use std::ptr;
 
 use super::blocking::Blocking;
 use super::finish::{FinishedTile, Place};
 use super::microkernel::{TileArgs, TileFn};
-use super::panels::Operand;
+use super::panels::{Cut, Operand, pack};
 use super::tables::Kit;
 use super::vector::Element;
 
@@ -50,6 +51,8 @@ pub(super) struct Block<'a, T: 'static> {
     /// If not packed, starts at row (column) 0 of all of A (B), at the first depth of the block.
     pub(super) a: Operand<T>,
     pub(super) b: Operand<T>,
+    /// How B is packed first, panel by panel, if it is not yet.
+    pub(super) fresh_b: Option<FreshB<T>>,
     pub(super) k: usize,
     pub(super) alpha: T,
     pub(super) beta: T,
@@ -58,6 +61,15 @@ pub(super) struct Block<'a, T: 'static> {
     /// Room for one row panel, to be finished there instead of in C: the depth is one block, `beta`
     /// is zero, and C is not wanted.
     pub(super) aside: Option<*mut T>,
+}
+
+/// A B whose panels are packed when the first tile of each is computed: that has to read them anyway, and the
+/// others find them in a near cache.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct FreshB<T> {
+    /// B in place, as an unpacked [`Block::b`].
+    pub(super) from: Operand<T>,
+    pub(super) cut: Cut,
 }
 
 /// Rows of C that are finished together at most: few enough to be in a near cache still, and as many as a
@@ -75,7 +87,8 @@ impl<T: Element> Block<'_, T> {
     /// The CPU has the kit's instruction set; A and B can be read as the strides say, packed ones
     /// with the panels of `blocking` from the first of the ranges on; C can be written (and read,
     /// unless `beta` is zero) and no one else touches the panels' part of it; a row panel of the
-    /// range's columns fits aside.
+    /// range's columns fits aside. If B is to be packed first, it can be read in place, `b` is where its
+    /// packed panels fit, and no one else touches that.
     pub(super) unsafe fn run(
         &self,
         row_panels: Range<usize>,
@@ -92,26 +105,74 @@ impl<T: Element> Block<'_, T> {
             return;
         }
         for jr in col_panels {
-            for run in self.blocking.rows.runs(row_panels.clone()) {
+            let mut rows = row_panels.clone();
+            if self.fresh_b.is_some() && !rows.is_empty() {
+                // SAFETY: this function's contract; the tile lies in C.
+                unsafe {
+                    let tiles = self.packing_tile((rows.start, jr), first);
+                    self.compute(tiles, finishes, finish);
+                }
+                rows.start += 1;
+            }
+            for run in self.blocking.rows.runs(rows) {
                 if run.is_empty() {
                     continue;
                 }
                 let tiles = self.tiles((run.start, jr), run.len(), first);
                 // SAFETY: this function's contract; the tiles lie in C.
-                unsafe {
-                    if self.c_col != 1 {
-                        self.strided(tiles, finish);
-                    } else if finishes {
-                        self.finished(tiles, finish);
-                    } else {
-                        (tiles.kernel)(&TileArgs {
-                            tiles: tiles.count,
-                            ..tiles.args
-                        });
-                    }
-                }
+                unsafe { self.compute(tiles, finishes, finish) };
             }
         }
+    }
+
+    /// Some tiles, finished or not.
+    ///
+    /// # Safety
+    /// As [`Self::run`], for these tiles.
+    #[inline(always)]
+    unsafe fn compute(&self, tiles: Tiles<T>, finishes: bool, finish: impl Finish<T>) {
+        // SAFETY: this function's contract.
+        unsafe {
+            if self.c_col != 1 {
+                self.strided(tiles, finish);
+            } else if finishes {
+                self.finished(tiles, finish);
+            } else {
+                (tiles.kernel)(&TileArgs {
+                    tiles: tiles.count,
+                    ..tiles.args
+                });
+            }
+        }
+    }
+
+    /// The first tile of a column panel whose B is not yet packed: a kernel that packs it as it goes by, or,
+    /// if there is none, any other after that.
+    ///
+    /// # Safety
+    /// As [`Self::run`]; B is to be packed first.
+    #[inline(always)]
+    unsafe fn packing_tile(&self, (ir, jr): (usize, usize), first: (usize, usize)) -> Tiles<T> {
+        let mut tiles = self.tiles((ir, jr), 1, first);
+        let Some(FreshB { from, cut }) = self.fresh_b else {
+            return tiles;
+        };
+        let vectors = cut.split.len(jr);
+        let copying = self.kit.copying(tiles.place.rows, vectors);
+        let is_full = tiles.place.cols == vectors * self.kit.lanes;
+        let packed = tiles.args.b.cast_mut();
+        match copying {
+            Some(kernels) if is_full && from.across == 1 => {
+                tiles.kernel = kernels[usize::from(tiles.args.a_row == 1)];
+                (tiles.args.b, _, tiles.args.b_depth) = from.panel(tiles.place.col, 0, 0);
+                tiles.args.copy = packed;
+            }
+            // SAFETY: this function's contract; panels of whole registers spill nothing.
+            _ => unsafe {
+                pack(self.kit, from, cut, jr..jr + 1, self.k, packed);
+            },
+        }
+        tiles
     }
 
     /// Some tiles of the same height below one another.
@@ -144,6 +205,7 @@ impl<T: Element> Block<'_, T> {
             a_panel,
             b,
             b_depth,
+            copy: ptr::null_mut(),
             c: self
                 .c
                 .wrapping_offset(i as isize * self.c_row)
@@ -218,12 +280,19 @@ impl<T: Element> Block<'_, T> {
             }
         };
         for jr in col_panels.clone() {
+            let first = (first_row, col_panels.start);
+            let tiles = if self.fresh_b.is_some() && ir == first_row {
+                // SAFETY: this function's contract.
+                unsafe { self.packing_tile((ir, jr), first) }
+            } else {
+                self.tiles((ir, jr), 1, first)
+            };
             let Tiles {
                 kernel,
                 args,
                 place,
                 ..
-            } = self.tiles((ir, jr), 1, (first_row, col_panels.start));
+            } = tiles;
             let c = c.wrapping_add(place.col - col);
             // SAFETY: the kernel is one of the kit's; the rest is this function's contract.
             unsafe { kernel(&TileArgs { c, c_row, ..args }) };

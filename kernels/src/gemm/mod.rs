@@ -49,7 +49,7 @@ mod workspace;
 
 pub use batch::GemmTask;
 pub use driver::Gemm;
-pub use operand::{Left, Right};
+pub use operand::{Left, Operand, Right};
 pub use prepack::{PackedA, PackedB};
 pub(crate) use tables::GemmKernels;
 pub use update::{Gradient, Update};

@@ -20,16 +20,21 @@ pub(super) struct PackArgs<T> {
     pub(super) depth: usize,
     pub(super) dst: *mut T,
     pub(super) ld: usize,
+    /// How many such panels there are beside one another: one, unless `across` is 1 and `ld` is `width`.
+    pub(super) panels: usize,
+    /// Distance of the packed panels.
+    pub(super) to_next: usize,
 }
 
-/// Packs one micro-panel.
+/// Packs some micro-panels.
 ///
 /// Places `dst[p * ld + i]` with `i >= width` are left with numbers that no one should read; up to
 /// one register of elements after the end of the panel may be overwritten.
 ///
 /// # Safety
-/// The CPU has the instruction set; `width >= 1`; `src(i, p)` can be read for `i < width`,
-/// `p < depth`; `depth * ld` elements and one register more can be written at `dst`.
+/// The CPU has the instruction set; `width >= 1`; `src(i, p)` can be read for `i < panels * width`,
+/// `p < depth`; for each panel, `depth * ld` elements can be written, and one register more where `across`
+/// is not 1 or `ld` is not `width`.
 pub(super) type PackFn<T> = unsafe fn(&PackArgs<T>);
 
 /// The packing routine of an instruction set.
@@ -46,7 +51,9 @@ impl<T: Lane> Job for Pack<T> {
     unsafe fn run<L: Level>(args: &PackArgs<T>) {
         // SAFETY: the contract of `PackFn`, kept by the driver.
         unsafe {
-            if args.across == 1 {
+            if args.across == 1 && args.ld == args.width {
+                copy_runs::<T::Of<L>>(args);
+            } else if args.across == 1 {
                 copy_rows::<T::Of<L>>(args);
             } else if args.along == 1 && args.depth >= <T::Of<L> as Vector>::LANES {
                 transpose::<T::Of<L>>(args);
@@ -55,6 +62,67 @@ impl<T: Lane> Job for Pack<T> {
             } else {
                 gather(args);
             }
+        }
+    }
+}
+
+/// Steps of the depth of which all panels are packed before the next: rows that are a power of two apart
+/// share a set of the first-level cache, which has room for eight lines.
+const RUNS: usize = 4;
+
+/// Neighbours across the panels are neighbours in memory: each depth is a long run, a short copy for each
+/// panel. Panel by panel, a page and a cache line would be read for six elements: at 4096 x 64 x 64 with an A
+/// stored by columns, packing as a whole took longer than it saved, and does bring 1.1 to 1.3 times now.
+#[inline(always)]
+unsafe fn copy_runs<V: Vector>(args: &PackArgs<V::Elem>) {
+    let full = args.width / V::LANES * V::LANES;
+    // SAFETY: `PackFn`: reads stay within the panels, by mask where a whole register would leave the last. A
+    // whole register is written at `full` of each depth where its panel has room for it, in ascending order,
+    // so that a later depth mends what the tail of an earlier one spilled; nothing is written behind a panel.
+    unsafe {
+        let rest = V::mask(args.width - full);
+        let len = args.panels * args.width;
+        // Steps of the depth whose last register has room in the panel.
+        let spilled = if full < args.width {
+            full + V::LANES - args.width
+        } else {
+            0
+        };
+        let with_room = args.depth.saturating_sub(spilled.div_ceil(args.width));
+        let mut start = 0;
+        while start < args.depth {
+            let end = (start + RUNS).min(args.depth);
+            for panel in 0..args.panels {
+                // Registers of all panels but the last ones stay in the run.
+                let is_inside = panel * args.width + full + V::LANES <= len;
+                let mut src = args
+                    .src
+                    .add(panel * args.width)
+                    .offset(start as isize * args.along);
+                let mut dst = args.dst.add(panel * args.to_next + start * args.ld);
+                for p in start..end {
+                    let mut i = 0;
+                    while i < full {
+                        V::load(src.add(i)).store(dst.add(i));
+                        i += V::LANES;
+                    }
+                    if full < args.width {
+                        let tail = if is_inside {
+                            V::load(src.add(full))
+                        } else {
+                            V::load_masked(rest, src.add(full))
+                        };
+                        if p < with_room {
+                            tail.store(dst.add(full));
+                        } else {
+                            tail.store_masked(rest, dst.add(full));
+                        }
+                    }
+                    src = src.wrapping_offset(args.along);
+                    dst = dst.wrapping_add(args.ld);
+                }
+            }
+            start = end;
         }
     }
 }

@@ -27,7 +27,7 @@ pub(super) struct Packed {
 
 impl<T> Operand<T> {
     /// Whole packed panels.
-    fn packed(ptr: *const T, depth: usize) -> Self {
+    pub(super) fn packed(ptr: *const T, depth: usize) -> Self {
         Self {
             ptr,
             across: 1,
@@ -86,6 +86,27 @@ pub(super) unsafe fn pack<T>(
 ) -> Operand<T> {
     let Cut { split, unit, len } = cut;
     let first = split.start(panels.start) * unit;
+    if from.across == 1 && unit == 1 {
+        for run in split.runs(panels) {
+            let (start, width) = (split.start(run.start), split.len(run.start));
+            let args = PackArgs {
+                src: from.ptr.wrapping_add(start),
+                across: 1,
+                along: from.along,
+                width,
+                depth,
+                dst: buffer.wrapping_add((start - first) * depth),
+                ld: width,
+                panels: run.len(),
+                to_next: width * depth,
+            };
+            if !run.is_empty() {
+                // SAFETY: the panels lie in the operand, and nothing is written behind them.
+                unsafe { (kit.pack)(&args) };
+            }
+        }
+        return Operand::packed(buffer, depth);
+    }
     // Panels of whole registers spill nothing, so that they need not be packed one after another.
     let steps = if from.across == 1 && unit == kit.lanes {
         ROW_STEPS
@@ -105,6 +126,8 @@ pub(super) unsafe fn pack<T>(
                 depth: steps.min(depth - p),
                 dst: buffer.wrapping_add((start - first) * depth + p * ld),
                 ld,
+                panels: 1,
+                to_next: 0,
             };
             // SAFETY: the panel lies in the operand; other panels are packed whole and in ascending
             // order, so what one spills is written by the next, and the last one has a register to

@@ -40,8 +40,56 @@ pub struct PackedB {
     form: Form,
 }
 
+/// What products ask of a packed operand.
+pub(super) trait PackedOperand {
+    /// Its panels.
+    fn form(&self) -> &Form;
+
+    /// Rows and columns.
+    fn shape(&self) -> (usize, usize);
+
+    /// Which products it is for.
+    fn packed_for(&self) -> PackedFor {
+        self.form().packed_for()
+    }
+
+    /// As an operand of the matrix unit, if it is packed for that.
+    fn bf16(&self) -> Option<Bf16Factor<'_>> {
+        self.form().bf16()
+    }
+
+    /// As an operand of multiply-adds.
+    ///
+    /// # Panics
+    /// If it is packed for the matrix unit.
+    fn panels(&self) -> Prepacked<'_, f32> {
+        self.form().panels()
+    }
+}
+
+impl PackedOperand for PackedA {
+    fn form(&self) -> &Form {
+        &self.form
+    }
+
+    fn shape(&self) -> (usize, usize) {
+        let (k, m) = self.form.shape();
+        (m, k)
+    }
+}
+
+impl PackedOperand for PackedB {
+    fn form(&self) -> &Form {
+        &self.form
+    }
+
+    fn shape(&self) -> (usize, usize) {
+        self.form.shape()
+    }
+}
+
 /// The panels of an operand.
-enum Form {
+pub(super) enum Form {
     /// For multiply-adds.
     F32(Panels),
     /// For the matrix unit.
@@ -226,16 +274,6 @@ impl Kernels {
 }
 
 impl PackedA {
-    /// Which products it is for.
-    pub(super) fn packed_for(&self) -> PackedFor {
-        self.form.packed_for()
-    }
-
-    /// As an operand of the matrix unit, if it is packed for that.
-    pub(super) fn bf16(&self) -> Option<Bf16Factor<'_>> {
-        self.form.bf16()
-    }
-
     /// Packs another matrix of the same shape in the place of the old one; allocates nothing.
     ///
     /// # Errors
@@ -248,12 +286,12 @@ impl PackedA {
 
     /// Number of rows, m.
     pub fn rows(&self) -> usize {
-        self.form.shape().1
+        self.shape().0
     }
 
     /// Number of columns, k.
     pub fn cols(&self) -> usize {
-        self.form.shape().0
+        self.shape().1
     }
 
     /// The instruction set whose kernels can use it.
@@ -270,23 +308,9 @@ impl PackedA {
     pub fn bytes(&self) -> usize {
         self.form.bytes()
     }
-
-    pub(super) fn panels(&self) -> Prepacked<'_, f32> {
-        self.form.panels()
-    }
 }
 
 impl PackedB {
-    /// Which products it is for.
-    pub(super) fn packed_for(&self) -> PackedFor {
-        self.form.packed_for()
-    }
-
-    /// As an operand of the matrix unit, if it is packed for that.
-    pub(super) fn bf16(&self) -> Option<Bf16Factor<'_>> {
-        self.form.bf16()
-    }
-
     /// Packs another matrix of the same shape in the place of the old one; allocates nothing.
     ///
     /// # Errors
@@ -299,12 +323,12 @@ impl PackedB {
 
     /// Number of rows, k.
     pub fn rows(&self) -> usize {
-        self.form.shape().0
+        self.shape().0
     }
 
     /// Number of columns, n.
     pub fn cols(&self) -> usize {
-        self.form.shape().1
+        self.shape().1
     }
 
     /// The instruction set whose kernels can use it.
@@ -320,10 +344,6 @@ impl PackedB {
     /// Bytes of the copy.
     pub fn bytes(&self) -> usize {
         self.form.bytes()
-    }
-
-    pub(super) fn panels(&self) -> Prepacked<'_, f32> {
-        self.form.panels()
     }
 }
 
@@ -343,7 +363,7 @@ fn check_refresh(
 }
 
 /// All panels of one operand.
-struct Panels {
+pub(super) struct Panels {
     isa: Isa,
     kit: &'static Kit<f32>,
     k: usize,

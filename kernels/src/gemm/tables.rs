@@ -7,7 +7,7 @@
 use super::amx_kernel::AmxKit;
 use super::dot::{DotFn, dot_fn};
 use super::finish::{Finish, FinishFn, FinishedTile, Finishing};
-use super::microkernel::{Variants, variants};
+use super::microkernel::{Copying, TileFn, Variants, copying, variants};
 use super::pack::{PackFn, pack_fn};
 use super::partial::{AddFn, add_fn};
 use super::row::{RowFn, row_fn};
@@ -27,6 +27,8 @@ pub(super) struct Kit<T: 'static> {
     pub(super) lanes: usize,
     /// The family that is `nv` registers wide stands at `nv - 1`; wider families are lower.
     pub(super) families: &'static [Family<T>],
+    /// Those that pack B too: of the heights that the highest tiles of a C of eight panels and more have.
+    copying: &'static [Copying<T>],
     /// Registers across of the tile for a C that is wide and high.
     pub(super) wide: usize,
     /// Packs one micro-panel.
@@ -37,6 +39,15 @@ pub(super) struct Kit<T: 'static> {
     pub(super) row: RowFn<T>,
     /// Adds partial sums to C.
     pub(super) add: AddFn<T>,
+}
+
+impl<T> Kit<T> {
+    /// The kernels of this size that pack B too, if there are some.
+    pub(super) fn copying(&self, height: usize, registers: usize) -> Option<[TileFn<T>; 2]> {
+        let mut sizes = self.copying.iter();
+        let found = sizes.find(|(mr, nv, _)| (*mr, *nv) == (height, registers));
+        found.map(|&(_, _, kernels)| kernels)
+    }
 }
 
 /// The GEMM kernels of one instruction set.
@@ -86,6 +97,20 @@ macro_rules! families_of_32 {
     };
 }
 
+/// Stamps a list of copying kernels, by height and width.
+macro_rules! copying {
+    ($level:ty, $elem:ty: $($mr:literal x $nv:literal)*) => {
+        &[$(copying::<$level, $elem, $mr, $nv>()),*]
+    };
+}
+
+/// Stamps the copying kernels for a register file of 32.
+macro_rules! copying_of_32 {
+    ($level:ty) => {
+        copying!($level, f32: 13 x 2 14 x 2 8 x 3 6 x 4)
+    };
+}
+
 /// Stamps the families of f64, which is no one's hot loop: fewer, so that the crate builds faster.
 macro_rules! families_of_f64 {
     ($level:ty, 32) => {
@@ -123,10 +148,14 @@ const fn widest<T>(families: &[Family<T>]) -> usize {
     wide
 }
 
-const fn kit<L: Level, T: Lane>(families: &'static [Family<T>]) -> Kit<T> {
+const fn kit<L: Level, T: Lane>(
+    families: &'static [Family<T>],
+    copying: &'static [Copying<T>],
+) -> Kit<T> {
     Kit {
         lanes: <T::Of<L> as Vector>::LANES,
         families,
+        copying,
         wide: widest(families),
         pack: pack_fn::<L, T>(),
         dot: dot_fn::<L, T>(),
@@ -159,8 +188,8 @@ unsafe fn step<L: Level>(step: &Step, tile: &FinishedTile<f32>) {
 static AVX512: GemmKernels = {
     use level::Avx512;
     GemmKernels {
-        f32: kit::<Avx512, f32>(families_of_32!(Avx512, f32)),
-        f64: kit::<Avx512, f64>(families_of_f64!(Avx512, 32)),
+        f32: kit::<Avx512, f32>(families_of_32!(Avx512, f32), copying_of_32!(Avx512)),
+        f64: kit::<Avx512, f64>(families_of_f64!(Avx512, 32), &[]),
         amx: AmxKit {
             dot: Some(super::bf16_dot::multiply),
             ..AmxKit::of::<Avx512>()
@@ -174,8 +203,8 @@ static AVX512: GemmKernels = {
 static AVX2: GemmKernels = {
     use level::Avx2;
     GemmKernels {
-        f32: kit::<Avx2, f32>(families_of_16!(Avx2, f32)),
-        f64: kit::<Avx2, f64>(families_of_f64!(Avx2, 16)),
+        f32: kit::<Avx2, f32>(families_of_16!(Avx2, f32), copying!(Avx2, f32: 6 x 2)),
+        f64: kit::<Avx2, f64>(families_of_f64!(Avx2, 16), &[]),
         amx: AmxKit::of::<Avx2>(),
         finish: finish::<Avx2>,
         step: step::<Avx2>,
@@ -186,8 +215,8 @@ static AVX2: GemmKernels = {
 static NEON: GemmKernels = {
     use level::Neon;
     GemmKernels {
-        f32: kit::<Neon, f32>(families_of_32!(Neon, f32)),
-        f64: kit::<Neon, f64>(families_of_f64!(Neon, 32)),
+        f32: kit::<Neon, f32>(families_of_32!(Neon, f32), copying_of_32!(Neon)),
+        f64: kit::<Neon, f64>(families_of_f64!(Neon, 32), &[]),
         amx: AmxKit::of::<Neon>(),
         finish: finish::<Neon>,
         step: step::<Neon>,
@@ -195,8 +224,11 @@ static NEON: GemmKernels = {
 };
 
 static SCALAR: GemmKernels = GemmKernels {
-    f32: kit::<level::Scalar, f32>(families_of_16!(level::Scalar, f32)),
-    f64: kit::<level::Scalar, f64>(families_of_f64!(level::Scalar, 16)),
+    f32: kit::<level::Scalar, f32>(
+        families_of_16!(level::Scalar, f32),
+        copying!(level::Scalar, f32: 6 x 2),
+    ),
+    f64: kit::<level::Scalar, f64>(families_of_f64!(level::Scalar, 16), &[]),
     amx: AmxKit::of::<level::Scalar>(),
     finish: finish::<level::Scalar>,
     step: step::<level::Scalar>,

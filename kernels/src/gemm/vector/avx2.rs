@@ -82,6 +82,48 @@ impl Vector for __m256 {
         }
     }
 
+    /// As [`Self::store_masked`], with each of its questions asked once for all rows.
+    #[expect(
+        clippy::needless_range_loop,
+        reason = "iterators send the registers to memory"
+    )]
+    #[inline(always)]
+    unsafe fn store_last_masked<const NV: usize, const MR: usize>(
+        rows: &[[Self; NV]; MR],
+        mask: Mask,
+        p: *mut f32,
+        stride: isize,
+    ) {
+        let n = mask.count;
+        // SAFETY: as `Vector` asks; each part lies in the first `n` lanes.
+        unsafe {
+            let mut rest = [_mm_setzero_ps(); MR];
+            for i in 0..MR {
+                rest[i] = _mm256_castps256_ps128(rows[i][NV - 1]);
+            }
+            let mut p = p;
+            if n & 4 != 0 {
+                for i in 0..MR {
+                    _mm_storeu_ps(p.offset(i as isize * stride), rest[i]);
+                    rest[i] = _mm256_extractf128_ps::<1>(rows[i][NV - 1]);
+                }
+                p = p.add(4);
+            }
+            if n & 2 != 0 {
+                for i in 0..MR {
+                    _mm_storel_pd(p.offset(i as isize * stride).cast(), _mm_castps_pd(rest[i]));
+                    rest[i] = _mm_movehl_ps(rest[i], rest[i]);
+                }
+                p = p.add(2);
+            }
+            if n & 1 != 0 {
+                for i in 0..MR {
+                    _mm_store_ss(p.offset(i as isize * stride), rest[i]);
+                }
+            }
+        }
+    }
+
     #[inline(always)]
     unsafe fn sums([a, b, c, d]: [Self; 4]) -> [f32; 4] {
         // SAFETY: as `Vector` asks; four elements fit the array.

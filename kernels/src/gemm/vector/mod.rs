@@ -111,6 +111,22 @@ pub(crate) trait Vector: Copy {
     /// # Safety
     /// The lanes of the mask can be written at `p`; no others are touched.
     unsafe fn store_masked(self, mask: Self::Mask, p: *mut Self::Elem);
+    /// [`Self::store_masked`] of the last register of each row, `stride` elements apart from `p` on.
+    ///
+    /// # Safety
+    /// As [`Self::store_masked`], for each row.
+    #[inline(always)]
+    unsafe fn store_last_masked<const NV: usize, const MR: usize>(
+        rows: &[[Self; NV]; MR],
+        mask: Self::Mask,
+        p: *mut Self::Elem,
+        stride: isize,
+    ) {
+        for (i, row) in rows.iter().enumerate() {
+            // SAFETY: this function's contract.
+            unsafe { row[NV - 1].store_masked(mask, p.offset(i as isize * stride)) };
+        }
+    }
     /// The sum of the lanes of each of four registers, added in a fixed order.
     unsafe fn sums(registers: [Self; 4]) -> [Self::Elem; 4];
     /// Transposes a `LANES x LANES` block: `dst[c * ld + r] = src(r)[c]` with
