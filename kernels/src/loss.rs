@@ -11,21 +11,33 @@
 //! takes no part, whatever its logit: `0 * -inf` counts as 0. What ln needs is put aside and done
 //! for [`ROWS`] rows at once.
 //!
+//! Rows of up to [`NARROW`] logits, the usual ones, are taken one in each lane of a register: what is added
+//! up and compared along a row then needs no step across lanes.
+//!
 //! A row without a softmax (NaN, +inf, or -inf alone) has a NaN loss and gradient; a target other
 //! than 0 on a logit of -inf has the loss +inf.
 
 pub(crate) mod pointwise;
 
+use std::ops::Range;
+
 use pulp::{Simd, WithSimd};
 
-use crate::lanes::{Apart, Row, RowMut, Tail, Together, TogetherMut, load_row, store_row};
+use crate::lanes::{Apart, Row, RowMut, Tail, Together, TogetherMut};
 use crate::math;
 use crate::parts::Divide;
-use crate::softmax::{ShortRow, exp_sum, row_max, rows_together};
+use crate::softmax::{exp_sum, row_max, rows_together};
 use crate::view::{MatMut, MatRef};
 
 /// Rows whose logarithms are taken together; a multiple of the lanes of every register.
 pub(crate) const ROWS: usize = 64;
+
+/// Logits up to which rows are taken one in each lane. On AVX2 the loss of 4 classes took 5 times as long
+/// row by row, that of 10 classes 2 times.
+const NARROW: usize = 16;
+
+/// Lanes of the widest register.
+const MAX_LANES: usize = 16;
 
 /// What the rows of a loss are compared with.
 #[derive(Clone, Copy, Debug)]
@@ -37,12 +49,12 @@ pub enum Targets<'a> {
     Values(MatRef<'a>),
 }
 
-/// What a row leaves for its loss, `total * ln(sum) + gap`, and its largest logit.
-struct RowTerms {
-    max: f32,
-    sum: f32,
-    total: f32,
-    gap: f32,
+/// What [`ROWS`] rows leave for their losses, `total * ln(sum) + gap`, and their largest logits.
+struct Terms {
+    max: [f32; ROWS],
+    sum: [f32; ROWS],
+    total: [f32; ROWS],
+    gap: [f32; ROWS],
 }
 
 /// Softmax cross-entropy of each row, and its gradient.
@@ -120,50 +132,142 @@ impl WithSimd for CrossEntropy<'_> {
                 Targets::Classes(_) => true,
                 Targets::Values(values) => rows_together(values),
             };
+        let values = match targets {
+            Targets::Classes(_) => None,
+            Targets::Values(values) => Some(values),
+        };
         let tail = Tail::of_row(s, logits.cols());
         for (block, losses) in losses.chunks_mut(ROWS).enumerate() {
-            let mut sums = [1.0; ROWS];
-            let mut totals = [1.0; ROWS];
-            let mut gaps = [0.0; ROWS];
-            for k in 0..losses.len() {
-                let i = block * ROWS + k;
-                let values = match targets {
-                    Targets::Classes(_) => None,
-                    Targets::Values(values) => Some(values),
-                };
-                let grad_row = grad.as_mut().map(MatMut::reborrow);
-                let terms = if together {
-                    row_together(s, logits, values, i, tail, scale, grad_row)
-                } else {
-                    row_apart(logits, values, i, scale, grad_row)
-                };
-                (sums[k], totals[k], gaps[k]) = (terms.sum, terms.total, terms.gap);
-                if let Targets::Classes(classes) = targets {
+            let rows = block * ROWS..block * ROWS + losses.len();
+            let mut terms = Terms {
+                max: [0.0; ROWS],
+                sum: [1.0; ROWS],
+                total: [1.0; ROWS],
+                gap: [0.0; ROWS],
+            };
+            if together && logits.cols() <= NARROW {
+                let grad = grad.as_mut().map(MatMut::reborrow);
+                narrow_rows(s, logits, values, rows.clone(), scale, grad, &mut terms);
+            } else {
+                for (k, i) in rows.clone().enumerate() {
+                    let grad = grad.as_mut().map(MatMut::reborrow);
+                    let row = if together {
+                        row_together(s, logits, values, i, tail, scale, grad)
+                    } else {
+                        row_apart(logits, values, i, scale, grad)
+                    };
+                    [terms.max[k], terms.sum[k], terms.total[k], terms.gap[k]] = row;
+                }
+            }
+            if let Targets::Classes(classes) = targets {
+                for (k, i) in rows.enumerate() {
                     let label = classes[i] as usize;
-                    gaps[k] = terms.max - logits.at(i, label);
+                    terms.gap[k] = terms.max[k] - logits.at(i, label);
                     if let Some(grad) = &mut grad {
                         *grad.at_mut(i, label) -= scale;
                     }
                 }
             }
-            finish(s, &sums, &totals, &mut gaps);
-            losses.copy_from_slice(&gaps[..losses.len()]);
+            finish(s, &mut terms);
+            losses.copy_from_slice(&terms.gap[..losses.len()]);
         }
     }
 }
 
-/// `gaps = totals * ln(sums) + gaps`
+/// `gap = total * ln(sum) + gap`
 #[inline(always)]
-fn finish<S: Simd>(s: S, sums: &[f32; ROWS], totals: &[f32; ROWS], gaps: &mut [f32; ROWS]) {
-    let (sums, _) = S::as_simd_f32s(sums);
-    let (totals, _) = S::as_simd_f32s(totals);
-    let (gaps, _) = S::as_mut_simd_f32s(gaps);
+fn finish<S: Simd>(s: S, terms: &mut Terms) {
+    let (sums, _) = S::as_simd_f32s(&terms.sum);
+    let (totals, _) = S::as_simd_f32s(&terms.total);
+    let (gaps, _) = S::as_mut_simd_f32s(&mut terms.gap);
     for ((gap, &total), &sum) in gaps.iter_mut().zip(totals).zip(sums) {
         *gap = s.mul_add_e_f32s(total, math::ln(s, sum), *gap);
     }
 }
 
-/// Row `i` of matrices whose rows lie together.
+/// Some rows of matrices of at most [`NARROW`] columns whose rows lie together.
+#[inline(always)]
+fn narrow_rows<S: Simd>(
+    s: S,
+    logits: MatRef<'_>,
+    values: Option<MatRef<'_>>,
+    rows: Range<usize>,
+    scale: f32,
+    mut grad: Option<MatMut<'_>>,
+    terms: &mut Terms,
+) {
+    let (n, lanes) = (logits.cols(), S::F32_LANES);
+    // Columns, a register of each; what lanes without a row hold goes nowhere.
+    let mut columns = [0.0; NARROW * MAX_LANES];
+    let mut targets = [0.0; NARROW * MAX_LANES];
+    let (columns, targets) = (&mut columns[..n * lanes], &mut targets[..n * lanes]);
+    for (turn, first) in rows.clone().step_by(lanes).enumerate() {
+        let rows = first..rows.end.min(first + lanes);
+        load_columns(logits, rows.clone(), lanes, columns);
+        let (e, _) = S::as_mut_simd_f32s(columns);
+        let mut max = e[0];
+        for &x in &e[1..] {
+            max = s.max_f32s(max, x);
+        }
+        let mut sum = s.splat_f32s(0.0);
+        let (mut total, mut gap) = (s.splat_f32s(1.0), s.splat_f32s(0.0));
+        if let Some(values) = values {
+            load_columns(values, rows.clone(), lanes, targets);
+            let (targets, _) = S::as_simd_f32s(targets);
+            total = s.splat_f32s(0.0);
+            for (e, &t) in e.iter().zip(targets) {
+                total = s.add_f32s(total, t);
+                gap = add_gap(s, gap, t, s.sub_f32s(*e, max));
+            }
+        }
+        for e in e.iter_mut() {
+            *e = math::exp(s, s.sub_f32s(*e, max));
+            sum = s.add_f32s(sum, *e);
+        }
+        if let Some(grad) = &mut grad {
+            let scale = s.splat_f32s(scale);
+            if values.is_some() {
+                let (targets, _) = S::as_simd_f32s(targets);
+                let factor = s.div_f32s(total, sum);
+                for (e, &t) in e.iter_mut().zip(targets) {
+                    *e = s.mul_f32s(s.sub_f32s(s.mul_f32s(*e, factor), t), scale);
+                }
+            } else {
+                let factor = s.div_f32s(scale, sum);
+                for e in e.iter_mut() {
+                    *e = s.mul_f32s(*e, factor);
+                }
+            }
+            for (k, i) in rows.enumerate() {
+                let row = grad.row_mut(i).unwrap_or_default();
+                for (g, column) in row.iter_mut().zip(columns.chunks_exact(lanes)) {
+                    *g = column[k];
+                }
+            }
+        }
+        for (all, of_rows) in [
+            (&mut terms.max, max),
+            (&mut terms.sum, sum),
+            (&mut terms.total, total),
+            (&mut terms.gap, gap),
+        ] {
+            S::as_mut_simd_f32s(all).0[turn] = of_rows;
+        }
+    }
+}
+
+/// `columns[j][k] = x_kj` of the given rows, as many lanes to a column.
+#[inline(always)]
+fn load_columns(x: MatRef<'_>, rows: Range<usize>, lanes: usize, columns: &mut [f32]) {
+    for (k, i) in rows.enumerate() {
+        let row = x.row(i).unwrap_or_default();
+        for (column, &x) in columns.chunks_exact_mut(lanes).zip(row) {
+            column[k] = x;
+        }
+    }
+}
+
+/// Row `i` of matrices whose rows lie together: largest logit, sum, total and gap, as in [`Terms`].
 #[inline(always)]
 fn row_together<S: Simd>(
     s: S,
@@ -173,19 +277,13 @@ fn row_together<S: Simd>(
     tail: Tail<S>,
     scale: f32,
     mut grad: Option<MatMut<'_>>,
-) -> RowTerms {
+) -> [f32; 4] {
     let x = logits.row(i).unwrap_or_default();
     let values = values.and_then(|values| values.row(i));
+    let values = values.map(|values| Together::new(values, tail));
     let grad = grad.as_mut().and_then(|grad| grad.row_mut(i));
-    match x.len().div_ceil(S::F32_LANES) {
-        1 => short_row::<S, 1>(s, x, values, tail, scale, grad),
-        2 => short_row::<S, 2>(s, x, values, tail, scale, grad),
-        _ => {
-            let values = values.map(|values| Together::new(values, tail));
-            let grad = grad.map(|grad| TogetherMut::new(grad, tail));
-            long_row(s, &Together::new(x, tail), values, scale, grad)
-        }
-    }
+    let grad = grad.map(|grad| TogetherMut::new(grad, tail));
+    long_row(s, &Together::new(x, tail), values, scale, grad)
 }
 
 /// Row `i` of matrices with any strides.
@@ -196,7 +294,7 @@ fn row_apart(
     row: usize,
     scale: f32,
     grad: Option<MatMut<'_>>,
-) -> RowTerms {
+) -> [f32; 4] {
     let values = values.map(|matrix| Apart { matrix, row });
     let grad = grad.map(|matrix| Apart { matrix, row });
     let logits = Apart {
@@ -215,55 +313,13 @@ fn add_gap<S: Simd>(s: S, sum: S::f32s, t: S::f32s, shifted: S::f32s) -> S::f32s
 }
 
 #[inline(always)]
-fn short_row<S: Simd, const REGISTERS: usize>(
-    s: S,
-    x: &[f32],
-    values: Option<&[f32]>,
-    tail: Tail<S>,
-    scale: f32,
-    grad: Option<&mut [f32]>,
-) -> RowTerms {
-    let row = ShortRow::<S, REGISTERS>::new(s, x, tail);
-    let mut result = row.e;
-    let (mut total, mut gap) = (1.0, 0.0);
-    if let Some(values) = values {
-        let t: [S::f32s; REGISTERS] = load_row(s, values, tail, 0.0);
-        let (mut totals, mut gaps) = (s.splat_f32s(0.0), s.splat_f32s(0.0));
-        for (&t, &shifted) in t.iter().zip(&row.shifted) {
-            totals = s.add_f32s(totals, t);
-            gaps = add_gap(s, gaps, t, shifted);
-        }
-        (total, gap) = (s.reduce_sum_f32s(totals), s.reduce_sum_f32s(gaps));
-        let factor = s.splat_f32s(total / row.sum);
-        for (result, &t) in result.iter_mut().zip(&t) {
-            let difference = s.sub_f32s(s.mul_f32s(*result, factor), t);
-            *result = s.mul_f32s(difference, s.splat_f32s(scale));
-        }
-    } else {
-        let factor = s.splat_f32s(scale / row.sum);
-        for e in &mut result {
-            *e = s.mul_f32s(*e, factor);
-        }
-    }
-    if let Some(grad) = grad {
-        store_row(s, grad, tail, result);
-    }
-    RowTerms {
-        max: row.max,
-        sum: row.sum,
-        total,
-        gap,
-    }
-}
-
-#[inline(always)]
 fn long_row<S: Simd>(
     s: S,
     x: &impl Row<S>,
     values: Option<impl Row<S>>,
     scale: f32,
     mut grad: Option<impl RowMut<S>>,
-) -> RowTerms {
+) -> [f32; 4] {
     let max = row_max(s, x);
     let sum = exp_sum(s, x, max, grad.as_mut());
     let (mut total, mut gap) = (1.0, 0.0);
@@ -291,10 +347,5 @@ fn long_row<S: Simd>(
             grad.store(s, index, result);
         }
     }
-    RowTerms {
-        max,
-        sum,
-        total,
-        gap,
-    }
+    [max, sum, total, gap]
 }

@@ -86,8 +86,6 @@ pub(crate) fn exp_sum<S: Simd>(
 
 /// A row that stays in registers, exponentiated.
 pub(crate) struct ShortRow<S: Simd, const REGISTERS: usize> {
-    /// Largest logit.
-    pub(crate) max: f32,
     /// `x_j - max`; -inf behind the end of the row.
     pub(crate) shifted: [S::f32s; REGISTERS],
     /// `e^(x_j - max)`; 0 behind the end of the row.
@@ -113,7 +111,6 @@ impl<S: Simd, const REGISTERS: usize> ShortRow<S, REGISTERS> {
             sum = s.add_f32s(sum, e[r]);
         }
         Self {
-            max,
             shifted,
             e,
             sum: s.reduce_sum_f32s(sum),
