@@ -54,6 +54,12 @@ impl Dropout {
         })
     }
 
+    /// The same mask from `row` on: for some of the rows of a matrix, the mask that they have in it.
+    pub fn from_row(self, row: usize) -> Self {
+        let key = self.key.wrapping_add(row as u64);
+        Self { key, ..self }
+    }
+
     /// The mask of one row.
     #[inline(always)]
     pub(crate) fn row(self, row: usize) -> RowMask {

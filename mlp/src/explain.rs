@@ -1,22 +1,20 @@
 //! [`Explanation`]: what a training step is made of, and where its time goes.
 
+mod machine;
+mod steps;
+
 use std::fmt;
-use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use kernels::{
-    Gemm, Isa, KernelError, Kernels, MatMut, MatRef, Targets, Team, Workspace, probe, with_team,
-};
+use kernels::{Isa, MatRef, Team, with_team};
 
+use self::machine::Machine;
+use self::steps::{Laps, Steps, Wanted, samples};
 use crate::error::MlpError;
-use crate::loss::{Aim, Criterion, Loss, Objective};
-use crate::matrix::Matrix;
 use crate::model::Mlp;
-use crate::network::Network;
 use crate::optimizer::{Sgd, resolve};
-use crate::plan::{Cost, Passes, Plan};
-use crate::run::{Engine, Ran};
-use crate::spec::LayerSpec;
+use crate::plan::{Blocks, Cost, Passes, lower};
+use crate::run::Engine;
 
 /// How long steps are repeated, each of their parts being judged by its shortest time.
 const BUDGET: Duration = Duration::from_millis(300);
@@ -25,16 +23,6 @@ const MIN_STEPS: usize = 3;
 const MAX_STEPS: usize = 2000;
 /// So slow that thousands of steps keep all numbers in their usual range.
 const LEARNING_RATE: f32 = 1e-6;
-/// Rounds of the multiply-add loop: some 50 us.
-const PEAK_ROUNDS: u64 = 10_000;
-/// Bursts of each probe; the fastest counts.
-const BURSTS: usize = 20;
-/// Products of one element in a burst.
-const CALLS: u32 = 100;
-/// Bytes that a burst of reading reads at least: some 20 us.
-const READ_BYTES: usize = 1 << 20;
-/// Bytes of the largest buffer to read from: beyond every cache that a core can count on.
-const MAX_READ_BUFFER: usize = 256 << 20;
 
 /// What limits a call, by what it does and what was measured of the machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,18 +55,20 @@ pub struct ExplainedCall {
     pub pass: Pass,
     /// What it does, as in [`Plan`](crate::Plan).
     pub name: &'static str,
-    /// `m x n x k` of a product, `rows x columns` of anything else.
+    /// `m x n x k` of a product, `rows x columns` of anything else; of one row block, if a step runs in
+    /// several.
     pub shape: String,
     /// The kernel that was chosen for a product; what a call that is none is called otherwise.
     pub kernel: String,
     /// How many threads could take part.
     pub threads: usize,
-    /// Operations and bytes, as [`Plan::cost`](crate::Plan::cost) counts them. Those of the loss and of
-    /// the update, which are no calls of the plan, are bytes alone.
+    /// Operations and bytes, as [`Plan::cost`](crate::Plan::cost) counts them, of all row blocks. Those of
+    /// the loss and of the update, which are no calls of the plan, are bytes alone. A product with the update
+    /// fused in reads and writes parameters and state instead of writing the gradient.
     pub cost: Cost,
     /// The least time that the measured peaks permit, and what a call costs at least.
     pub predicted: Duration,
-    /// The shortest time that was measured.
+    /// The shortest time that was measured; of all row blocks one after the other.
     pub measured: Duration,
     /// Operations per second over the measured peak of the threads that could take part.
     pub fraction_of_peak: f64,
@@ -92,6 +82,9 @@ pub struct ExplainedCall {
 pub struct Explanation {
     /// Rows of a batch.
     pub batch: usize,
+    /// How many row blocks go through the step, each on one thread; 1 if a step runs layer by layer, each
+    /// call on as many threads as it is worth.
+    pub row_blocks: usize,
     /// The instruction set of the kernels.
     pub isa: Isa,
     /// Threads that a call could have.
@@ -141,7 +134,12 @@ impl Mlp {
     /// # Errors
     /// As [`Mlp::explain`].
     pub fn explain_on(&self, batch: usize, team: &Team) -> Result<Explanation, MlpError> {
-        let plan = self.plan(batch)?;
+        let mut plan = self.plan(batch)?;
+        let graph = &self.network.graph;
+        let blocks = Blocks::of(graph, batch);
+        if let Some(blocks) = &blocks {
+            plan = lower(graph, blocks.rows, Passes::Both);
+        }
         let samples = samples(self, batch);
         let input = MatRef::from(&samples);
         self.network.check_batch(input)?;
@@ -157,15 +155,16 @@ impl Mlp {
             mlp,
             engine: Engine::new(&self.network, Passes::Both),
             input,
-            wanted: Wanted::of(&self.network, plan.outputs.rows),
+            wanted: Wanted::of(&self.network, batch),
         };
         let mut seen = steps.list(&plan, team)?;
         let (clock, mut step) = (Instant::now(), Duration::MAX);
         for number in 0..MAX_STEPS {
             let mut laps = Laps::start(&mut seen, team);
-            steps.run(team, &mut |_| laps.next())?;
+            steps.run_watched(team, &mut |ran| laps.next(ran))?;
+            laps.end();
             let whole = Instant::now();
-            steps.run(team, &mut |_| ())?;
+            steps.run(team)?;
             step = step.min(whole.elapsed());
             if number >= MIN_STEPS && clock.elapsed() > BUDGET {
                 break;
@@ -176,6 +175,7 @@ impl Mlp {
         let machine = Machine::measure(self.network.kernels, touched, team)?;
         Ok(Explanation {
             batch,
+            row_blocks: blocks.map_or(1, |blocks| blocks.count()),
             isa: self.isa(),
             threads: team.threads(),
             peak_flop_per_s: machine.peak,
@@ -185,316 +185,6 @@ impl Mlp {
             step,
         })
     }
-}
-
-/// Numbers like samples; of symbols, if the network takes these.
-fn samples(mlp: &Mlp, batch: usize) -> Matrix {
-    let symbols = mlp.spec().layers.iter().find_map(|layer| match layer {
-        LayerSpec::Embedding { symbols, .. } => Some(*symbols),
-        _ => None,
-    });
-    let mut samples = Matrix::zeros(batch, mlp.inputs());
-    for (index, x) in samples.as_mut_slice().iter_mut().enumerate() {
-        *x = match symbols {
-            Some(symbols) => (index % symbols) as f32,
-            // Both signs, and no pattern that is as long as a row.
-            None => (index * 37 % 101) as f32 / 50.0 - 1.0,
-        };
-    }
-    samples
-}
-
-/// What a network is asked for that has `rows` rows of outputs.
-struct Wanted {
-    labels: Vec<u32>,
-    values: Matrix,
-}
-
-impl Wanted {
-    fn of(network: &Network, rows: usize) -> Self {
-        Self {
-            labels: vec![0; rows],
-            values: Matrix::zeros(rows, network.outputs()),
-        }
-    }
-
-    fn targets(&self, loss: Loss) -> Targets<'_> {
-        match loss {
-            Loss::SoftmaxCrossEntropy => Targets::Classes(&self.labels),
-            _ => Targets::Values(self.values.view()),
-        }
-    }
-}
-
-/// A call, and its shortest time.
-struct Seen {
-    pass: Pass,
-    name: &'static str,
-    shape: String,
-    kernel: String,
-    threads: usize,
-    cost: Cost,
-    measured: Duration,
-}
-
-impl Seen {
-    fn new(pass: Pass, name: &'static str, shape: String, cost: Cost) -> Self {
-        Self {
-            pass,
-            name,
-            shape,
-            kernel: name.to_owned(),
-            threads: 1,
-            cost,
-            measured: Duration::MAX,
-        }
-    }
-
-    /// `slots` is how many numbers the optimiser keeps for each parameter.
-    fn of(ran: Ran<'_>, pass: Pass, slots: usize) -> Self {
-        match ran {
-            Ran::Call(call) => Self::new(pass, call.name(), call.shape(), call.cost()),
-            Ran::Update(len) => {
-                let cost = Cost::of(0, (2 + slots) * len, (1 + slots) * len);
-                Self::new(Pass::Update, "update", len.to_string(), cost)
-            }
-        }
-    }
-}
-
-/// The times of the parts of a step, in their order.
-struct Laps<'l> {
-    team: &'l Team,
-    seen: std::slice::IterMut<'l, Seen>,
-    /// What it takes to look at the clock.
-    look: Duration,
-    last: Instant,
-}
-
-impl<'l> Laps<'l> {
-    fn start(seen: &'l mut [Seen], team: &'l Team) -> Self {
-        let looks = (0..16).map(|_| Instant::now().elapsed());
-        let look = looks.min().unwrap_or_default();
-        team.take_members();
-        Self {
-            team,
-            seen: seen.iter_mut(),
-            look,
-            last: Instant::now(),
-        }
-    }
-
-    fn next(&mut self) {
-        let measured = self.last.elapsed().saturating_sub(self.look);
-        let threads = self.team.take_members();
-        if let Some(seen) = self.seen.next() {
-            seen.threads = threads;
-            seen.measured = seen.measured.min(measured);
-        }
-        self.last = Instant::now();
-    }
-}
-
-/// Steps on a copy of a network.
-struct Steps<'s> {
-    mlp: Mlp,
-    engine: Engine,
-    input: MatRef<'s>,
-    wanted: Wanted,
-}
-
-impl Steps<'_> {
-    /// One step, with `after` called after each of its parts.
-    fn run(&mut self, team: &Team, after: &mut impl FnMut(Part<'_>)) -> Result<(), MlpError> {
-        let Mlp { network, progress } = &mut self.mlp;
-        let loss = network.spec.loss;
-        let objective = Objective::default();
-        let engine = &mut self.engine;
-        engine.forward_watched(network, self.input, team, &mut |ran| {
-            after(Part::Ran(Pass::Forward, ran));
-        })?;
-        let aim = Aim {
-            targets: self.wanted.targets(loss),
-            weights: None,
-        };
-        engine.loss(network, aim, &mut Criterion::Built(loss, &objective), team)?;
-        after(Part::Loss);
-        let state = &mut progress.state;
-        engine.backward_and_step_watched(network, state, self.input, team, &mut |ran| {
-            after(Part::Ran(Pass::Backward, ran));
-        })
-    }
-
-    /// The parts of a step, with the kernels of its products.
-    fn list(&mut self, plan: &Plan, team: &Team) -> Result<Vec<Seen>, MlpError> {
-        let slots = self.mlp.progress.state.slots().iter();
-        let slots = slots.filter(|slot| !slot.is_empty()).count();
-        let outputs = plan.outputs.len();
-        let mut seen = Vec::new();
-        self.run(team, &mut |part| {
-            seen.push(match part {
-                Part::Ran(pass, ran) => Seen::of(ran, pass, slots),
-                Part::Loss => {
-                    let shape = format!("{} x {}", plan.outputs.rows, plan.outputs.cols);
-                    let cost = Cost::of(0, 2 * outputs, outputs);
-                    Seen::new(Pass::Loss, "loss", shape, cost)
-                }
-            });
-        })?;
-        let of_calls = seen
-            .iter_mut()
-            .filter(|seen| matches!(seen.pass, Pass::Forward | Pass::Backward));
-        for (seen, call) in of_calls.zip(plan.calls()) {
-            let network = &self.mlp.network;
-            let kernel = self
-                .engine
-                .kernel_of(network, self.input, call, team.threads())?;
-            if let Some(kernel) = kernel {
-                seen.kernel = kernel;
-            }
-        }
-        Ok(seen)
-    }
-}
-
-/// A part of a step that is over.
-enum Part<'p> {
-    Ran(Pass, Ran<'p>),
-    Loss,
-}
-
-/// What was measured of the machine: of one thread, and of all.
-struct Machine {
-    threads: usize,
-    peak: [f64; 2],
-    read: [f64; 2],
-    call: [f64; 2],
-}
-
-impl Machine {
-    /// `bytes` are those that a step touches.
-    fn measure(kernels: &Kernels, bytes: usize, team: &Team) -> Result<Self, MlpError> {
-        let solo = Team::solo();
-        let (threads, isa) = (team.threads(), kernels.isa());
-        let peak = |team: &Team| {
-            let flop = probe::multiply_add(isa, PEAK_ROUNDS).unwrap_or_default();
-            let seconds = shortest(|| {
-                team.run(team.threads(), &|_, _| {
-                    black_box(probe::multiply_add(isa, PEAK_ROUNDS));
-                });
-            });
-            (team.threads() as u64 * flop) as f64 / seconds
-        };
-        let len = bytes.min(MAX_READ_BUFFER) / size_of::<f32>() + 1;
-        let buffer = vec![1.0_f32; len];
-        let rounds = READ_BYTES.div_ceil(len * size_of::<f32>());
-        let read = |team: &Team| {
-            let parts = team.threads();
-            let seconds = shortest(|| {
-                team.run(parts, &|part, _| {
-                    for _ in 0..rounds {
-                        let range = len * part / parts..len * (part + 1) / parts;
-                        black_box(probe::read(black_box(&buffer[range])));
-                    }
-                });
-            });
-            (rounds * len * size_of::<f32>()) as f64 / seconds
-        };
-        let (x, mut y) = ([1.0], [0.0]);
-        let mut workspace = Workspace::new();
-        let mut failure = None;
-        let smallest = shortest(|| {
-            for _ in 0..CALLS {
-                let result = smallest_product(kernels, &x, &mut y, &mut workspace, &solo);
-                failure = failure.take().or(result.err());
-            }
-        });
-        if let Some(error) = failure {
-            return Err(error.into());
-        }
-        let empty = shortest(|| team.run(threads, &|_, _| ()));
-        Ok(Self {
-            threads,
-            peak: [peak(&solo), peak(team)],
-            read: [read(&solo), read(team)],
-            call: [
-                smallest / f64::from(CALLS),
-                if threads > 1 { empty } else { 0.0 },
-            ],
-        })
-    }
-
-    /// What of the rate of all threads belongs to so many.
-    fn share([one, all]: [f64; 2], members: usize, threads: usize) -> f64 {
-        if members == 1 {
-            one
-        } else {
-            all * members as f64 / threads as f64
-        }
-    }
-
-    /// What bounds a call, and how near it came.
-    fn judge(&self, seen: Seen) -> ExplainedCall {
-        let Seen {
-            threads, measured, ..
-        } = seen;
-        let peak = Self::share(self.peak, threads, self.threads);
-        let read = Self::share(self.read, threads, self.threads);
-        let compute = seen.cost.flop as f64 / peak;
-        let memory = seen.cost.bytes() as f64 / read;
-        let call = match threads {
-            1 => self.call[0],
-            _ => self.call[0] + self.call[1],
-        };
-        let work = compute.max(memory);
-        let seconds = measured.as_secs_f64();
-        ExplainedCall {
-            pass: seen.pass,
-            name: seen.name,
-            shape: seen.shape,
-            kernel: seen.kernel,
-            threads,
-            cost: seen.cost,
-            predicted: Duration::from_secs_f64(work + call),
-            measured,
-            fraction_of_peak: if seconds > 0.0 {
-                seen.cost.flop as f64 / seconds / peak
-            } else {
-                0.0
-            },
-            bound: if call > work {
-                Bound::Call
-            } else if compute >= memory {
-                Bound::Compute
-            } else {
-                Bound::Memory
-            },
-        }
-    }
-}
-
-/// The shortest of some runs, in seconds.
-fn shortest(mut work: impl FnMut()) -> f64 {
-    let runs = (0..BURSTS).map(|_| {
-        let clock = Instant::now();
-        work();
-        clock.elapsed().as_secs_f64()
-    });
-    // A clock that stands still would make rates infinite.
-    runs.fold(f64::INFINITY, f64::min).max(1e-9)
-}
-
-/// `y = x x` of one element each.
-fn smallest_product(
-    kernels: &Kernels,
-    x: &[f32],
-    y: &mut [f32],
-    workspace: &mut Workspace,
-    team: &Team,
-) -> Result<(), KernelError> {
-    let x = MatRef::from_row_major(black_box(x), 1, 1)?;
-    let y = MatMut::from_row_major(y, 1, 1)?;
-    kernels.gemm(&Gemm::new(x, x), y, workspace, team)
 }
 
 impl Explanation {
@@ -521,6 +211,13 @@ impl fmt::Display for Explanation {
             rate / 1e9,
             100.0 * rate / peak,
         )?;
+        if self.row_blocks > 1 {
+            writeln!(
+                f,
+                "{} row blocks, each on one thread; times are of all of them, one after the other",
+                self.row_blocks
+            )?;
+        }
         writeln!(
             f,
             "peak {:.1} GFLOP/s of one thread, {:.1} of all; reading {:.1} and {:.1} GB/s; \

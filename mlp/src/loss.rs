@@ -6,6 +6,8 @@
 mod kind;
 mod objective;
 
+use std::ops::Range;
+
 use kernels::{KernelError, Kernels, MatMut, MatRef, PointwiseLoss, Targets, Team, Weighting};
 
 use crate::data::Data;
@@ -21,14 +23,46 @@ pub(crate) struct Aim<'a> {
     pub(crate) targets: Targets<'a>,
     /// A weight for each sample.
     pub(crate) weights: Option<&'a [f32]>,
+    /// How many rows the mean is over, if these are only some of them, without weights.
+    pub(crate) rows_of_mean: Option<usize>,
+}
+
+impl<'a> Aim<'a> {
+    /// All samples of a batch.
+    pub(crate) fn new(targets: Targets<'a>, weights: Option<&'a [f32]>) -> Self {
+        Self {
+            targets,
+            weights,
+            rows_of_mean: None,
+        }
+    }
+
+    /// Some of the samples of a batch without weights, for their part of its mean.
+    pub(crate) fn part(&self, rows: Range<usize>) -> Self {
+        let (targets, all) = match self.targets {
+            Targets::Classes(labels) => (Targets::Classes(&labels[rows]), labels.len()),
+            Targets::Values(values) => {
+                let part = values.part(rows, 0..values.cols());
+                (Targets::Values(part), values.rows())
+            }
+            other => (other, rows.len()),
+        };
+        Self {
+            targets,
+            weights: None,
+            rows_of_mean: Some(all),
+        }
+    }
+
+    /// What `rows` rows without weights are divided by in a mean.
+    fn weight_of_mean(&self, rows: usize) -> f64 {
+        self.rows_of_mean.unwrap_or(rows) as f64
+    }
 }
 
 impl<'a> From<Data<'a>> for Aim<'a> {
     fn from(data: Data<'a>) -> Self {
-        Self {
-            targets: data.targets(),
-            weights: data.weights(),
-        }
+        Self::new(data.targets(), data.weights())
     }
 }
 
@@ -122,7 +156,7 @@ fn cross_entropy(
     let (rows, classes) = (outputs.rows(), outputs.cols());
     let losses = &mut memory.losses[..rows];
     let (targets, weight) = if objective.is_plain() && aim.weights.is_none() {
-        (aim.targets, rows as f64)
+        (aim.targets, aim.weight_of_mean(rows))
     } else {
         check_labels(aim.targets, classes)?;
         let soft = &mut memory.soft[..rows * classes];
@@ -166,7 +200,7 @@ fn pointwise(
         }
         targets => return Err(loss.wrong_kind(targets)),
     };
-    let weight = aim.weights.map_or(rows as f64, |weights| {
+    let weight = aim.weights.map_or(aim.weight_of_mean(rows), |weights| {
         weights.iter().map(|&w| f64::from(w)).sum()
     });
     let scale = mean_factor(weight * cols as f64);

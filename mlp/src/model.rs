@@ -11,7 +11,7 @@ use crate::matrix::Matrix;
 use crate::network::Network;
 use crate::optimizer::{Sgd, State};
 use crate::params::Buffer;
-use crate::plan::{Passes, Plan, lower, max_batch};
+use crate::plan::{Blocks, Passes, Plan, lower, max_batch};
 use crate::plateau::Plateau;
 use crate::report::Evaluation;
 use crate::run::Engine;
@@ -309,16 +309,23 @@ impl Mlp {
     pub fn effective_precision(&self, batch: usize) -> Result<Precision, MlpError> {
         let (kernels, asked) = (self.network.kernels, self.network.precision());
         let plan = self.plan(batch)?;
+        let graph = &self.network.graph;
+        let plans = match Blocks::of(graph, batch) {
+            Some(blocks) => [blocks.rows, blocks.last_rows()]
+                .map(|rows| lower(graph, rows, Passes::Both))
+                .into(),
+            None => vec![plan],
+        };
+        let products = plans.iter().flat_map(Plan::products);
         let effective = |shape| kernels.effective_precision(asked, shape);
-        Ok(plan
-            .products()
-            .map(effective)
-            .min()
-            .unwrap_or(Precision::Ieee))
+        Ok(products.map(effective).min().unwrap_or(Precision::Ieee))
     }
 
     /// The calls of a training step with batches of `batch` rows: what runs, in what shapes, in how
     /// much memory.
+    ///
+    /// Large batches of small networks take these calls in blocks of fewer rows
+    /// ([`Explanation::row_blocks`](crate::Explanation::row_blocks)), unless the caller has a loss of its own.
     ///
     /// # Errors
     /// [`MlpError::Setting`] if `batch` is 0, or so large that no memory could hold its values.

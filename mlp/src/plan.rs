@@ -9,6 +9,7 @@
 //! 4. What remains is data: shapes, offsets, epilogues ([`lower`]). Running it decides nothing.
 
 mod arena;
+mod blocks;
 mod call;
 mod cost;
 mod fuse;
@@ -23,6 +24,7 @@ use std::fmt;
 use std::ops::Range;
 
 use crate::optimizer::Optimizer;
+pub(crate) use blocks::Blocks;
 pub(crate) use call::{Call, Fused, Mask, Passes, Product, Sink};
 pub use cost::Cost;
 pub(crate) use layer_call::{Heads, LayerCall, NormCall};

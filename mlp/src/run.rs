@@ -1,16 +1,18 @@
 //! Runs plans: one arena, one kernel call after the other, no decisions and no allocations.
 
+mod blocks;
 mod layers;
 mod memory;
 
-use kernels::{Gradient, KernelError, MatRef, Team};
+use kernels::{Gradient, KernelError, Kernels, MatRef, Team};
 
 use crate::error::MlpError;
 use crate::loss::{Aim, BatchLoss, Criterion, LossMemory};
 use crate::network::Network;
 use crate::optimizer::State;
 use crate::params::{Buffer, grow, zeros};
-use crate::plan::{Call, Fused, Passes, Plan, Region, lower};
+use crate::plan::{Call, Fused, Passes, Plan, lower};
+use blocks::{BlockRunner, Task};
 use memory::{Memory, Scratch, carve, matrix};
 
 /// Plans of so many batch sizes are kept; a training needs two, that of its last batch included.
@@ -20,6 +22,8 @@ const MAX_PLANS: usize = 8;
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Ran<'p> {
     Call(&'p Call),
+    /// The loss and its gradient.
+    Loss,
     /// The update of so many parameters.
     Update(usize),
 }
@@ -44,8 +48,19 @@ pub(crate) struct Engine {
     step: u64,
     /// Whether the loss has written the gradient of the scores.
     from_scores: bool,
-    /// The plan whose forward pass ran last, if its values are still in the arena.
-    current: Option<usize>,
+    /// Steps in row blocks.
+    blocks: BlockRunner,
+    /// What ran last and was not used up.
+    current: Option<Ready>,
+}
+
+/// What a backward pass goes on from.
+#[derive(Clone, Copy, Debug)]
+enum Ready {
+    /// The forward pass of the plan of this number, whose values are in the arena.
+    Forward(usize),
+    /// Both passes of so many rows in row blocks, whose gradients are not yet added.
+    Blocks { batch: usize },
 }
 
 impl Engine {
@@ -63,15 +78,17 @@ impl Engine {
             scratch: Scratch::default(),
             step: 0,
             from_scores: false,
+            blocks: BlockRunner::default(),
             current: None,
         }
     }
 
-    /// By which kernel a product is computed, of the plan that ran last on `input`, with so many
-    /// threads; `None` for what is none.
+    /// By which kernel a product is computed with so many threads, of the step that ran last with batches of
+    /// `batch` rows; `input` is that of its plan. `None` for what is none.
     pub(crate) fn kernel_of(
         &mut self,
         network: &Network,
+        batch: usize,
         input: MatRef<'_>,
         call: &Call,
         threads: usize,
@@ -84,9 +101,10 @@ impl Engine {
             parameters: &network.parameters,
             seed: network.spec.seed,
             step: self.step,
+            first_sample: 0,
             precision: network.precision(),
             gradients: &mut self.gradients,
-            arena: &mut self.arena,
+            arena: self.blocks.arena(batch).unwrap_or(&mut self.arena),
         };
         let (gemm, c) = memory.product(call)?;
         let name = match fused {
@@ -112,12 +130,7 @@ impl Engine {
             return number;
         }
         let plan = lower(&network.graph, batch, self.passes);
-        for call in plan.calls() {
-            if let Call::Gemm { c, k, .. } = call {
-                let Region { rows, cols, .. } = *c.region();
-                self.scratch.gemm.reserve(rows, cols, *k, threads);
-            }
-        }
+        self.scratch.reserve(&plan, threads);
         grow(&mut self.arena, plan.arena_len);
         self.loss.reserve(batch, network.outputs());
         if self.plans.len() == MAX_PLANS {
@@ -157,6 +170,7 @@ impl Engine {
             parameters: &network.parameters,
             seed: network.spec.seed,
             step: self.step,
+            first_sample: 0,
             precision: network.precision(),
             gradients: &mut self.gradients,
             arena: &mut self.arena,
@@ -165,13 +179,13 @@ impl Engine {
             memory.run(call, network.kernels, &mut self.scratch, team)?;
             after(Ran::Call(call));
         }
-        self.current = Some(number);
+        self.current = Some(Ready::Forward(number));
         Ok(matrix(&self.arena, &self.plans[number].outputs)?)
     }
 
     /// The outputs of the last forward pass, or what their activation read where the loss takes that.
     pub(crate) fn scores(&self) -> Result<MatRef<'_>, MlpError> {
-        let plan = self.current_plan()?;
+        let plan = &self.plans[self.current_plan()?];
         let region = plan.scores.map_or(plan.outputs, |scores| scores.values);
         Ok(matrix(&self.arena, &region)?)
     }
@@ -185,30 +199,93 @@ impl Engine {
         criterion: &mut Criterion<'_>,
         team: &Team,
     ) -> Result<BatchLoss, MlpError> {
-        let plan = self.current_plan()?;
-        let scores = plan.scores.filter(|_| !criterion.is_own());
-        let (outputs, output_gradient) = match scores {
-            Some(scores) => (scores.values, scores.gradient),
-            None => (plan.outputs, plan.output_gradient),
-        };
-        self.from_scores = scores.is_some();
-        let (kernels, memory) = (network.kernels, &mut self.loss);
-        match output_gradient {
-            None => {
-                let outputs = matrix(&self.arena, &outputs)?;
-                criterion.run(kernels, outputs, aim, None, memory, team)
-            }
-            Some(region) => {
-                let (arena, gradient) = carve(&mut self.arena, &region)?;
-                let outputs = arena.read(&outputs)?;
-                criterion.run(kernels, outputs, aim, Some(gradient), memory, team)
-            }
+        let number = self.current_plan()?;
+        self.from_scores = self.plans[number].scores.is_some() && !criterion.is_own();
+        loss_of(
+            &self.plans[number],
+            &mut self.arena,
+            network.kernels,
+            aim,
+            criterion,
+            &mut self.loss,
+            team,
+        )
+    }
+
+    /// [`Engine::forward`] and [`Engine::loss`] of a step: a batch that runs in row blocks goes through its
+    /// backward pass at once, and [`Engine::backward`] or [`Engine::backward_and_step`] go on from there.
+    pub(crate) fn forward_and_loss(
+        &mut self,
+        network: &Network,
+        input: MatRef<'_>,
+        aim: Aim<'_>,
+        criterion: &mut Criterion<'_>,
+        team: &Team,
+    ) -> Result<BatchLoss, MlpError> {
+        if let Some((number, task)) = self.in_blocks(network, input, aim, criterion, team) {
+            let loss = self.blocks.run(number, task, team)?;
+            let batch = input.rows();
+            self.current = Some(Ready::Blocks { batch });
+            return Ok(loss);
         }
+        self.forward(network, input, team)?;
+        self.loss(network, aim, criterion, team)
+    }
+
+    /// [`Engine::forward_and_loss`], with `after` called after each call and each loss; row blocks all run on
+    /// the calling thread.
+    pub(crate) fn forward_and_loss_watched(
+        &mut self,
+        network: &Network,
+        input: MatRef<'_>,
+        aim: Aim<'_>,
+        criterion: &mut Criterion<'_>,
+        team: &Team,
+        after: &mut impl FnMut(Ran<'_>),
+    ) -> Result<BatchLoss, MlpError> {
+        if let Some((number, task)) = self.in_blocks(network, input, aim, criterion, team) {
+            let loss = self.blocks.run_watched(number, task, after)?;
+            let batch = input.rows();
+            self.current = Some(Ready::Blocks { batch });
+            return Ok(loss);
+        }
+        self.forward_watched(network, input, team, after)?;
+        let loss = self.loss(network, aim, criterion, team)?;
+        after(Ran::Loss);
+        Ok(loss)
+    }
+
+    /// What runs in row blocks, if the batch does.
+    fn in_blocks<'t, 'c: 't>(
+        &mut self,
+        network: &'t Network,
+        input: MatRef<'t>,
+        aim: Aim<'t>,
+        criterion: &Criterion<'c>,
+        team: &Team,
+    ) -> Option<(usize, Task<'t>)> {
+        let Criterion::Built(loss, objective) = *criterion else {
+            return None;
+        };
+        if !objective.is_plain() || aim.weights.is_some() {
+            return None;
+        }
+        let number = self.blocks.prepare(network, input.rows(), team.threads())?;
+        self.current = None;
+        let task = Task {
+            network,
+            input,
+            aim,
+            loss,
+            objective,
+            step: self.step,
+        };
+        Some((number, task))
     }
 
     /// Starts the backward pass from a gradient of the caller's own instead of that of the loss.
     pub(crate) fn set_output_gradient(&mut self, gradient: MatRef<'_>) -> Result<(), MlpError> {
-        let plan = self.current_plan()?;
+        let plan = &self.plans[self.current_plan()?];
         let region = plan.output_gradient.unwrap_or(plan.outputs);
         if (gradient.rows(), gradient.cols()) != (region.rows, region.cols) {
             return Err(MlpError::Shape {
@@ -232,13 +309,19 @@ impl Engine {
         input: MatRef<'_>,
         team: &Team,
     ) -> Result<(), MlpError> {
-        let number = self.take_current(input)?;
+        let Some(number) = self.take_current(input)? else {
+            self.blocks
+                .sum_gradients(network.kernels, &mut self.gradients)?;
+            self.has_gradients = true;
+            return Ok(());
+        };
         self.keep_statistics(number, network)?;
         let mut memory = Memory {
             input,
             parameters: &network.parameters,
             seed: network.spec.seed,
             step: self.step,
+            first_sample: 0,
             precision: network.precision(),
             gradients: &mut self.gradients,
             arena: &mut self.arena,
@@ -273,10 +356,19 @@ impl Engine {
         team: &Team,
         after: &mut impl FnMut(Ran<'_>),
     ) -> Result<(), MlpError> {
-        let number = self.take_current(input)?;
-        self.keep_statistics(number, network)?;
+        let current = self.take_current(input)?;
         let kernels = network.kernels;
         state.begin_step();
+        let Some(number) = current else {
+            let all = 0..network.parameter_count();
+            let gradients = &mut self.gradients;
+            self.blocks.sum_gradients(kernels, gradients)?;
+            let parameters = &mut network.parameters;
+            state.on_range(kernels, gradients, parameters, all.clone(), team)?;
+            after(Ran::Update(all.len()));
+            return Ok(());
+        };
+        self.keep_statistics(number, network)?;
         for call in backward_calls(&self.plans[number], self.from_scores) {
             let (gradients, arena) = (&mut self.gradients, &mut self.arena);
             let scratch = &mut self.scratch;
@@ -292,6 +384,7 @@ impl Engine {
                     parameters: &[],
                     seed: network.spec.seed,
                     step: self.step,
+                    first_sample: 0,
                     precision: network.precision(),
                     gradients,
                     arena,
@@ -315,6 +408,7 @@ impl Engine {
                     parameters,
                     seed: network.spec.seed,
                     step: self.step,
+                    first_sample: 0,
                     precision: network.precision(),
                     gradients,
                     arena,
@@ -351,24 +445,60 @@ impl Engine {
         Ok(())
     }
 
-    /// The plan whose values are to be used up by a backward pass over `input`.
-    fn take_current(&mut self, input: MatRef<'_>) -> Result<usize, MlpError> {
-        let plan = self.current_plan()?;
-        if plan.batch != input.rows() {
+    /// The plan whose values are to be used up by a backward pass over `input`; `None` if it ran in row
+    /// blocks.
+    fn take_current(&mut self, input: MatRef<'_>) -> Result<Option<usize>, MlpError> {
+        let (number, batch) = match self.current.ok_or_else(no_forward_pass)? {
+            Ready::Forward(number) => (Some(number), self.plans[number].batch),
+            Ready::Blocks { batch } => (None, batch),
+        };
+        if batch != input.rows() {
             return Err(MlpError::Shape {
                 what: "inputs of the backward pass",
-                expected: format!("the {} rows of the last forward pass", plan.batch),
+                expected: format!("the {batch} rows of the last forward pass"),
                 got: format!("{} rows", input.rows()),
             });
         }
         self.has_gradients = false;
-        self.current.take().ok_or_else(no_forward_pass)
+        self.current = None;
+        Ok(number)
     }
 
-    fn current_plan(&self) -> Result<&Plan, MlpError> {
-        self.current
-            .map(|number| &self.plans[number])
-            .ok_or_else(no_forward_pass)
+    /// The plan whose forward pass ran last.
+    fn current_plan(&self) -> Result<usize, MlpError> {
+        match self.current {
+            Some(Ready::Forward(number)) => Ok(number),
+            _ => Err(no_forward_pass()),
+        }
+    }
+}
+
+/// The loss of the outputs that a forward pass left in the arena; the gradient is put where a backward
+/// pass starts from, if one is planned.
+fn loss_of(
+    plan: &Plan,
+    arena: &mut [f32],
+    kernels: &Kernels,
+    aim: Aim<'_>,
+    criterion: &mut Criterion<'_>,
+    memory: &mut LossMemory,
+    team: &Team,
+) -> Result<BatchLoss, MlpError> {
+    let scores = plan.scores.filter(|_| !criterion.is_own());
+    let (outputs, output_gradient) = match scores {
+        Some(scores) => (scores.values, scores.gradient),
+        None => (plan.outputs, plan.output_gradient),
+    };
+    match output_gradient {
+        None => {
+            let outputs = matrix(arena, &outputs)?;
+            criterion.run(kernels, outputs, aim, None, memory, team)
+        }
+        Some(region) => {
+            let (arena, gradient) = carve(arena, &region)?;
+            let outputs = arena.read(&outputs)?;
+            criterion.run(kernels, outputs, aim, Some(gradient), memory, team)
+        }
     }
 }
 

@@ -250,10 +250,7 @@ impl<'n> Trainer<'n> {
         let x = x.into();
         self.mlp.network.check_batch(x)?;
         check_matrix("inputs", x)?;
-        let aim = Aim {
-            targets,
-            weights: None,
-        };
+        let aim = Aim::new(targets, None);
         let loss = self.loss_of_finite(x, aim, Some(&mut loss), team)?;
         self.descend(x, team)?;
         Ok(loss.mean)
@@ -290,10 +287,7 @@ impl<'n> Trainer<'n> {
     ) -> Result<f32, MlpError> {
         self.mlp.network.check_batch(x)?;
         check_matrix("inputs", x)?;
-        let aim = Aim {
-            targets,
-            weights: None,
-        };
+        let aim = Aim::new(targets, None);
         Ok(self.loss_of_finite(x, aim, None, team)?.mean)
     }
 
@@ -320,8 +314,8 @@ impl<'n> Trainer<'n> {
             }
         };
         self.engine.set_step(self.mlp.progress.state.step);
-        self.engine.forward(network, x, team)?;
-        let loss = self.engine.loss(network, aim, &mut criterion, team)?;
+        let engine = &mut self.engine;
+        let loss = engine.forward_and_loss(network, x, aim, &mut criterion, team)?;
         if !loss.mean.is_finite() {
             let step = self.mlp.progress.state.step + 1;
             let loss = loss.mean;

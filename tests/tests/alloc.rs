@@ -255,6 +255,36 @@ fn a_training_step_after_the_first_allocates_nothing() {
 }
 
 #[test]
+fn steps_in_row_blocks_allocate_nothing() {
+    const ROWS: usize = 900;
+    let _turn = alone();
+    let mut values = Values::new(3);
+    let (x, labels) = (values.vec(ROWS * FEATURES), values.labels(ROWS, CLASSES));
+    for kernels in available() {
+        for threads in [1, 2, 3] {
+            let network = Mlp::builder(FEATURES).dense(32).tanh().dense(CLASSES);
+            let mut network = network.isa(kernels.isa()).build().expect("a network");
+            let blocks = network.explain(ROWS).expect("a good batch").row_blocks;
+            assert!(blocks > 1, "a step that runs in row blocks");
+            let mut trainer = network.trainer(Adam::new(0.001)).expect("good settings");
+            with_team(threads, |team| {
+                let mut steps = || {
+                    for rows in [ROWS, ROWS - 70] {
+                        let x = &x[..rows * FEATURES];
+                        let x = MatRef::from_row_major(x, rows, FEATURES).expect("rows");
+                        let targets = Targets::Classes(&labels[..rows]);
+                        trainer.step(x, targets, team).expect("a good batch");
+                    }
+                };
+                steps();
+                let warm = count(&mut steps);
+                assert_eq!(warm, 0, "{}, {threads} threads", kernels.isa());
+            });
+        }
+    }
+}
+
+#[test]
 fn steps_and_answers_of_every_kind_of_layer_allocate_nothing() {
     let _turn = alone();
     for (kernels, kind) in (available().into_iter()).flat_map(|k| EveryLayer::ALL.map(|n| (k, n))) {

@@ -323,3 +323,115 @@ fn an_update_without_gradients_is_refused() {
         "{error}"
     );
 }
+
+/// Small, with batches so large that a step runs in row blocks.
+fn in_row_blocks(isa: Isa) -> Mlp {
+    let hidden = Mlp::builder(FEATURES).dense(40).tanh().dropout(0.3);
+    let network = hidden.dense(32).relu().dense(CLASSES).isa(isa).seed(7);
+    network.build().expect("a description without mistakes")
+}
+
+#[test]
+fn row_blocks_end_in_the_same_bits_for_any_number_of_threads() {
+    let data = data();
+    let (x, labels) = (data.inputs(), data.labels().expect("classes"));
+    check_each(isas(), |&isa| {
+        let blocks = in_row_blocks(isa).explain(SAMPLES);
+        let blocks = blocks.map_err(|e| e.to_string())?.row_blocks;
+        if blocks < 3 {
+            return Err(format!("{blocks} row blocks"));
+        }
+        let steps = |threads, in_one| {
+            let mut network = in_row_blocks(isa);
+            let mut trainer = network.trainer(Adam::new(0.01)).expect("good settings");
+            let losses = with_team(threads, |team| {
+                [SAMPLES, 300, 64, SAMPLES].map(|rows| {
+                    let targets = Targets::Classes(&labels[..rows]);
+                    let batch = x.part(0..rows, 0..FEATURES);
+                    if in_one {
+                        return trainer.step(batch, targets, team).expect("a good batch");
+                    }
+                    let loss = trainer.gradients_of(batch, targets, team);
+                    trainer.update(team).expect("gradients were kept");
+                    loss.expect("a good batch")
+                })
+            });
+            (bits(&losses), bits(network.parameters()))
+        };
+        if steps(1, true) != steps(1, false) {
+            return Err("a step in one has other bits than gradients and update".to_owned());
+        }
+        same_for_any_number_of_threads(|threads| steps(threads, true))
+    });
+}
+
+/// Forward and backward pass by themselves run layer by layer: the same sums, with the same masks, in another
+/// order.
+#[test]
+fn row_blocks_compute_the_gradients_of_the_whole_batch() {
+    let data = data();
+    let (x, labels) = (data.inputs(), data.labels().expect("classes"));
+    let targets = Targets::Classes(labels);
+    check_each(isas(), |&isa| {
+        let mut network = in_row_blocks(isa);
+        let mut trainer = network.trainer(Sgd::new(0.1)).expect("good settings");
+        let mut run = |own: bool| {
+            if own {
+                let outputs = trainer.forward(x, &Team::solo()).expect("a good batch");
+                let mut gradient = Vec::new();
+                for (row, &label) in labels.iter().enumerate() {
+                    let e: Vec<f64> = (0..CLASSES)
+                        .map(|class| f64::from(*outputs.at(row, class)).exp())
+                        .collect();
+                    let sum: f64 = e.iter().sum();
+                    let hit = |class| f64::from(u8::from(class == label as usize));
+                    let of_row = e.iter().enumerate();
+                    gradient.extend(
+                        of_row.map(|(class, e)| ((e / sum - hit(class)) / SAMPLES as f64) as f32),
+                    );
+                }
+                let gradient = mlp::MatRef::from_row_major(&gradient, SAMPLES, CLASSES);
+                let gradient = gradient.expect("an element for each output");
+                trainer
+                    .backward(x, gradient, &Team::solo())
+                    .expect("a forward pass before");
+            } else {
+                trainer
+                    .gradients_of(x, targets, &Team::solo())
+                    .expect("a good batch");
+            }
+            trainer.gradients().expect("they were kept").to_vec()
+        };
+        let (layers, blocks) = (run(true), run(false));
+        // Sums of SAMPLES terms, each of which may be as large as the largest sum.
+        let largest = layers.iter().fold(0.0_f32, |max, g| max.max(g.abs()));
+        let bound = SAMPLES as f32 * f32::EPSILON * largest;
+        let off = |(a, b): (&f32, &f32)| (a - b).abs() > bound || !b.is_finite();
+        match layers.iter().zip(&blocks).position(off) {
+            None => Ok(()),
+            Some(at) => Err(format!(
+                "parameter {at}: {} in row blocks, {} layer by layer, bound {bound}",
+                blocks[at], layers[at]
+            )),
+        }
+    });
+}
+
+#[test]
+fn a_label_that_is_none_is_found_in_its_row_whatever_block_it_is_in() {
+    let data = data();
+    let mut labels = data.labels().expect("classes").to_vec();
+    labels[SAMPLES - 1] = CLASSES as u32;
+    let mut network = in_row_blocks(isas()[0]);
+    let before = bits(network.parameters());
+    let mut trainer = network.trainer(Sgd::new(0.1)).expect("good settings");
+    for threads in [1, 2] {
+        let error = with_team(threads, |team| {
+            trainer.step(data.inputs(), Targets::Classes(&labels), team)
+        });
+        let error = error.expect_err("a label that is none").to_string();
+        let row = (SAMPLES - 1).to_string();
+        assert!(error.contains(&row), "{error}");
+    }
+    assert_eq!(bits(network.parameters()), before);
+}

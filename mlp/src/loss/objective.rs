@@ -95,7 +95,7 @@ impl Objective {
     }
 
     /// Whether it changes nothing.
-    pub(super) fn is_plain(&self) -> bool {
+    pub(crate) fn is_plain(&self) -> bool {
         self.label_smoothing == 0.0 && self.class_weights.is_empty()
     }
 

@@ -8,7 +8,7 @@ use kernels::{
     Team, Workspace,
 };
 
-use crate::plan::{Call, Fused, Mask, Product, Region, Sink, Source};
+use crate::plan::{Call, Fused, Mask, Plan, Product, Region, Sink, Source};
 
 /// The region of a buffer as a matrix.
 pub(super) fn matrix<'m>(buffer: &'m [f32], region: &Region) -> Result<MatRef<'m>, KernelError> {
@@ -192,6 +192,18 @@ pub(super) struct Scratch {
     pub(super) attention: AttentionScratch,
 }
 
+impl Scratch {
+    /// Makes room for the products of a plan.
+    pub(super) fn reserve(&mut self, plan: &Plan, threads: usize) {
+        for call in plan.calls() {
+            if let Call::Gemm { c, k, .. } = call {
+                let Region { rows, cols, .. } = *c.region();
+                self.gemm.reserve(rows, cols, *k, threads);
+            }
+        }
+    }
+}
+
 /// The buffers that the calls of a plan name.
 pub(super) struct Memory<'m> {
     pub(super) input: MatRef<'m>,
@@ -199,6 +211,8 @@ pub(super) struct Memory<'m> {
     /// Seed and step of the masks.
     pub(super) seed: u64,
     pub(super) step: u64,
+    /// Which of the batch the first sample is, for the masks.
+    pub(super) first_sample: usize,
     pub(super) precision: Precision,
     pub(super) gradients: &'m mut [f32],
     pub(super) arena: &'m mut [f32],
@@ -229,7 +243,7 @@ impl Memory<'_> {
                 Ok(())
             }
             Call::Dropout { x, y, mask } => {
-                let dropout = self.dropout(mask)?;
+                let dropout = self.dropout(mask, y.rows)?;
                 let (arena, mut y) = carve(self.arena, &y)?;
                 copy(arena.read(&x)?, y.reborrow());
                 kernels.dropout(dropout, y);
@@ -268,9 +282,11 @@ impl Memory<'_> {
         }
     }
 
-    /// A mask in this step.
-    fn dropout(&self, mask: Mask) -> Result<Dropout, KernelError> {
-        Dropout::new(mask.rate, self.seed, self.step, mask.layer)
+    /// A mask in this step, of a value of so many rows.
+    fn dropout(&self, mask: Mask, rows: usize) -> Result<Dropout, KernelError> {
+        let rows_before = rows / self.input.rows() * self.first_sample;
+        let mask = Dropout::new(mask.rate, self.seed, self.step, mask.layer)?;
+        Ok(mask.from_row(rows_before))
     }
 
     /// The operands of a product, and the matrix that it writes.
@@ -289,7 +305,8 @@ impl Memory<'_> {
             unreachable!("only products are asked for their operands");
         };
         let (input, parameters, precision) = (self.input, self.parameters, self.precision);
-        let dropout = mask.map(|mask| self.dropout(mask)).transpose()?;
+        let rows = c.region().rows;
+        let dropout = mask.map(|mask| self.dropout(mask, rows)).transpose()?;
         let (arena, c) = self.split(&c)?;
         let read = |source: &Source| match source {
             Source::Input => Ok(input),

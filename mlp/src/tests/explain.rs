@@ -23,9 +23,14 @@ fn calls_are_those_of_the_plan_with_loss_and_updates_between() {
             .calls
             .iter()
             .partition(|call| matches!(call.pass, Pass::Loss | Pass::Update));
-        let of_plan = plan
-            .calls()
-            .map(|call| (call.name(), call.shape(), call.cost()));
+        // The fused step reads the weights and writes them, in place of their gradient.
+        let of_plan = plan.calls().map(|call| {
+            let mut cost = call.cost();
+            if call.shape() == "120 x 150 x 32" {
+                cost.bytes_read += 4 * 120 * 150;
+            }
+            (call.name(), call.shape(), cost)
+        });
         assert!(
             calls
                 .iter()
@@ -47,6 +52,52 @@ fn calls_are_those_of_the_plan_with_loss_and_updates_between() {
             explanation.calls.iter().all(|call| {
                 call.measured < explanation.step * 1000 && !call.predicted.is_zero()
             })
+        );
+    }
+}
+
+#[test]
+fn the_state_of_the_optimiser_counts_where_the_step_is_fused() {
+    let mut net = Mlp::builder(150)
+        .dense(120)
+        .relu()
+        .dense(7)
+        .build()
+        .unwrap();
+    let bytes = |net: &Mlp| {
+        let calls = explain(net, 32, 1).calls;
+        let fused = calls.iter().find(|call| call.shape == "120 x 150 x 32");
+        fused.unwrap().cost.bytes()
+    };
+    let of_descent = bytes(&net);
+    // With a rate of 0 it would be taken for a network that was never trained.
+    drop(net.trainer(Adam::new(0.01)).unwrap());
+    // Two moments of each weight are read and written.
+    assert_eq!(bytes(&net), of_descent + 4 * 4 * 120 * 150);
+}
+
+#[test]
+fn row_blocks_make_the_calls_of_a_batch_in_parts() {
+    let net = Mlp::builder(4).dense(32).tanh().dense(16).tanh().dense(4);
+    let net = net.build().unwrap();
+    for threads in [1, 2] {
+        let explanation = explain(&net, 3001, threads);
+        assert!(explanation.row_blocks > 1);
+        let flop: u64 = explanation.calls.iter().map(|call| call.cost.flop).sum();
+        assert_eq!(flop, net.plan(3001).unwrap().cost().flop);
+        let passes = |pass| {
+            explanation
+                .calls
+                .iter()
+                .filter(|call| call.pass == pass)
+                .count()
+        };
+        let counts = [Pass::Forward, Pass::Loss, Pass::Backward, Pass::Update].map(passes);
+        assert_eq!(counts, [3, 1, 8, 1], "{explanation}");
+        assert!(
+            explanation
+                .to_string()
+                .contains("row blocks, each on one thread")
         );
     }
 }
