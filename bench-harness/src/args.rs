@@ -11,7 +11,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use kernels::{Isa, KernelError, Kernels, Precision};
 use serde::Serialize;
 
-pub(crate) use compare::{CompareArgs, SampleArgs, SampledCase};
+pub(crate) use compare::{CasesArgs, CompareArgs, SampleArgs, SampledCase};
 pub(crate) use network::{
     ActivationName, Layers, NetworkArgs, NetworkChoice, OptimizerName, networks_named,
 };
@@ -47,6 +47,8 @@ pub(crate) enum Suite {
     Epoch(EpochArgs),
     /// How long a step takes at worst, and how much memory a training takes.
     Latency(LatencyArgs),
+    /// Where the time of a step of training goes, call by call, each with its spread.
+    Explain(ExplainArgs),
     /// Whether more threads are ever slower, over widths and batches.
     Threads(ThreadsArgs),
     /// Whether cost grows as documented: exponents of time and memory over width, depth and batch.
@@ -60,6 +62,12 @@ pub(crate) enum Suite {
     Run(RunArgs),
     /// Tables for people, made from a record.
     Tables(TablesArgs),
+    /// Says what this program was built from and with, and on what it runs: the first line of a record.
+    #[command(hide = true)]
+    Machine,
+    /// Says which cases the arguments of `gemm`, `train` or `infer` stand for, and times nothing.
+    #[command(hide = true)]
+    Cases(CasesArgs),
     /// Takes samples when asked to on stdin: the other end of `compare`.
     #[command(hide = true)]
     Sample(SampleArgs),
@@ -69,14 +77,15 @@ pub(crate) enum Suite {
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Common {
     /// Threads to use; 0 means as many as there are cores.
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = 1, value_parser = parse_threads)]
     pub(crate) threads: usize,
     /// Instruction set to use instead of the best: scalar, neon, avx2, avx512, avx512bf16, amx.
     #[arg(long, value_parser = parse_isa)]
     pub(crate) isa: Option<Isa>,
-    /// How exact products have to be: ieee, highest, high, medium.
-    #[arg(long, value_parser = parse_precision, default_value_t = Precision::Highest)]
-    pub(crate) precision: Precision,
+    /// How exact products have to be: ieee, highest, high, medium; highest unless given, in `gemm` all
+    /// of those that make a difference.
+    #[arg(long, value_parser = parse_precision)]
+    precision: Option<Precision>,
     /// One JSON object per line instead of a table.
     #[arg(long)]
     pub(crate) json: bool,
@@ -88,6 +97,20 @@ pub(crate) struct Common {
 impl Common {
     pub(crate) fn budget(&self) -> Duration {
         Duration::from_millis(self.budget_ms)
+    }
+
+    /// How exact products have to be.
+    pub(crate) fn precision(&self) -> Precision {
+        self.precision.unwrap_or(Precision::Highest)
+    }
+
+    /// The same, or all there are, the usual one first, where none is asked for.
+    pub(crate) fn precisions(&self) -> Vec<Precision> {
+        let others = [Precision::High, Precision::Medium, Precision::Ieee];
+        match self.precision {
+            Some(precision) => vec![precision],
+            None => [&[Precision::Highest], &others[..]].concat(),
+        }
     }
 
     /// The kernels asked for, or the best there are.
@@ -178,6 +201,15 @@ pub(crate) struct EpochArgs {
     pub(crate) common: Common,
 }
 
+/// Where the time of a step goes.
+#[derive(Args, Debug)]
+pub(crate) struct ExplainArgs {
+    #[command(flatten)]
+    pub(crate) choice: NetworkChoice,
+    #[command(flatten)]
+    pub(crate) common: Common,
+}
+
 /// How long a step takes at worst.
 #[derive(Args, Debug)]
 pub(crate) struct LatencyArgs {
@@ -197,7 +229,7 @@ pub(crate) struct LatencyArgs {
     #[arg(long, value_enum, default_value_t = OptimizerName::Adam)]
     pub(crate) optimizer: OptimizerName,
     /// Threads to use; 0 means as many as there are cores.
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = 1, value_parser = parse_threads)]
     pub(crate) threads: usize,
     /// Instruction set to use instead of the best: scalar, neon, avx2, avx512, avx512bf16, amx.
     #[arg(long, value_parser = parse_isa)]
@@ -256,6 +288,14 @@ impl fmt::Display for Op {
     }
 }
 
+/// As many as a team has at most; so many cores no machine of today has.
+const MOST_THREADS: usize = 512;
+
+fn parse_threads(word: &str) -> Result<usize, String> {
+    let threads = word.parse().ok().filter(|&threads| threads <= MOST_THREADS);
+    threads.ok_or_else(|| format!("expected a number from 0 to {MOST_THREADS}"))
+}
+
 fn parse_precision(word: &str) -> Result<Precision, String> {
     word.parse().map_err(|_| {
         let names = Precision::ALL.map(Precision::name);
@@ -279,6 +319,16 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         CommandLine::command().debug_assert();
+    }
+
+    #[test]
+    fn threads_are_refused_rather_than_taken_as_fewer() {
+        let parse = |threads: &str| {
+            let line = format!("bench-harness vector --threads {threads}");
+            CommandLine::try_parse_from(line.split(' ')).is_ok()
+        };
+        assert!(parse("0") && parse("512"));
+        assert!(!parse("513") && !parse("99999999") && !parse("two"));
     }
 
     #[test]

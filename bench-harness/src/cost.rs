@@ -36,7 +36,16 @@ pub(crate) fn vector_flop(op: &str) -> Option<f64> {
         "softmax" => EXP + 4.0,
         // The same, and the gradient's difference and scale.
         "softmax_cross_entropy" => EXP + 6.0,
+        // Mean 1, variance 3, difference, quotient, gamma and beta 4.
+        "layer_norm" | "batch_norm" => 8.0,
+        // The normalised value again 2, gradients of gamma and beta 3, gradient by gamma 1 and the sums of
+        // it 3, what is taken from it 3, quotient 1.
+        "layer_norm_backward" => 13.0,
+        // The same, the sums being those of gamma and beta.
+        "batch_norm_backward" => 10.0,
         "sgd" => 2.0,
+        // Velocity 2, product and difference 2.
+        "momentum" => 4.0,
         // First moment 3, second moment 4, root, two quotients, sum, product, difference.
         "adam" => 13.0,
         _ => return None,

@@ -117,6 +117,33 @@ pub(crate) fn gather(team: &Team) {
     }
 }
 
+/// An error that says so where what takes so many numbers does not fit in the memory that is left; of a
+/// system that does not say how much is left, where no memory could hold it.
+pub(crate) fn ensure_memory(what: &str, values: Option<usize>) -> anyhow::Result<()> {
+    let bytes = values.and_then(|values| values.checked_mul(size_of::<f32>()));
+    let left = available_bytes().unwrap_or(isize::MAX as usize);
+    let gigabytes = |bytes: usize| bytes as f64 / 1e9;
+    match bytes {
+        Some(bytes) if bytes <= left => Ok(()),
+        Some(bytes) => anyhow::bail!(
+            "{what}: expected what fits in the {:.1} GB of memory that are left, got {:.1} GB",
+            gigabytes(left),
+            gigabytes(bytes)
+        ),
+        None => anyhow::bail!("{what}: more than any memory can hold"),
+    }
+}
+
+/// The memory that a program can still have, as Linux estimates it.
+fn available_bytes() -> Option<usize> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let rest = text
+        .lines()
+        .find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    let kib: usize = rest.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    kib.checked_mul(1024)
+}
+
 /// Keeps this thread, and those that it starts from now on, to as many of its cores as there are threads,
 /// the first ones. Cores of a shared machine differ in speed, from one moment to the next: programs that
 /// are compared run on the same ones. Where the system knows no such thing, or refuses it, nothing
@@ -161,6 +188,15 @@ mod tests {
         assert_eq!(one.count(), 1);
         let first = (0..).find(|&core| all.is_set(core)).expect("a core");
         assert!(one.is_set(first));
+    }
+
+    #[test]
+    fn what_no_memory_holds_is_refused() {
+        assert!(ensure_memory("a", Some(1000)).is_ok());
+        for values in [Some(1 << 55), Some(usize::MAX / 2), None] {
+            let error = ensure_memory("--layers", values).expect_err("too much");
+            assert!(error.to_string().starts_with("--layers: "), "{error}");
+        }
     }
 
     #[test]

@@ -47,7 +47,6 @@ use clap::Parser;
 use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 
 use args::{CommandLine, Suite};
-use records::is_record;
 
 /// Counts allocations, for `allocations_per_step`.
 #[global_allocator]
@@ -80,13 +79,16 @@ fn run() -> anyhow::Result<ExitCode> {
         Suite::Latency(args) => suites::latency::run(&args)?,
         Suite::Threads(args) => suites::threads::run(&args)?,
         Suite::Complexity(args) => suites::complexity::run(&args)?,
-        Suite::Compare(args) if is_record(&args.old, &args.records) => {
+        Suite::Compare(args) if records::compare::are_records(&args)? => {
             return records::compare::run(&args);
         }
         Suite::Compare(args) => return compare::run(&args),
+        Suite::Explain(args) => suites::explain::run(&args)?,
         Suite::Report(args) => page::run(&args)?,
         Suite::Run(args) => records::run::run(&args)?,
         Suite::Tables(args) => tables::run(&args)?,
+        Suite::Machine => report::print_json(&records::Machine::here())?,
+        Suite::Cases(args) => compare::sampler::list(&args.case)?,
         Suite::Sample(args) => compare::sampler::run(&args)?,
     }
     Ok(ExitCode::SUCCESS)

@@ -8,6 +8,7 @@ use stats_alloc::{INSTRUMENTED_SYSTEM, Region};
 use crate::args::{ActivationName, NetworkArgs, OptimizerName};
 use crate::cost;
 use crate::floats::{Floats, uniform};
+use crate::machine;
 use crate::operands::left_out;
 
 /// So slow that thousands of steps on one batch keep all numbers in their usual range.
@@ -45,6 +46,7 @@ impl Batch {
     pub(crate) fn random(args: &NetworkArgs) -> anyhow::Result<Self> {
         let rows = args.batch;
         ensure!(rows > 0, "--batch: expected at least 1, got 0");
+        machine::ensure_memory("--layers, --batch", args.values())?;
         let (inputs, outputs) = (args.inputs(), args.outputs());
         Ok(Self {
             rows,
@@ -127,6 +129,20 @@ impl NetworkArgs {
 
     fn outputs(&self) -> usize {
         self.layers.0[self.layers.0.len() - 1]
+    }
+
+    /// Numbers that a training holds: of each parameter itself, its gradient, and two that an optimiser
+    /// keeps; of each layer its values and their gradients. `None` if they cannot be counted.
+    fn values(&self) -> Option<usize> {
+        let widths = &self.layers.0;
+        let weights = widths.windows(2).try_fold(0_usize, |sum, d| {
+            sum.checked_add(d[0].checked_add(1)?.checked_mul(d[1])?)
+        })?;
+        let width = widths
+            .iter()
+            .try_fold(0_usize, |sum, &d| sum.checked_add(d))?;
+        let batch = width.checked_mul(self.batch)?.checked_mul(2)?;
+        weights.checked_mul(4)?.checked_add(batch)
     }
 
     /// The network, on `isa` or the best there is.

@@ -54,21 +54,74 @@ pub(crate) struct Figures {
     pub(crate) mad_ns: f64,
     pub(crate) flop: f64,
     pub(crate) gflop_per_s: f64,
-    /// Median of the bursts beside the samples, on as many threads.
-    pub(crate) peak_gflop_per_s: f64,
     /// Median over the samples of (rate / peak beside it), and the ends of its 95 % interval.
     pub(crate) fraction_of_peak: f64,
     pub(crate) fraction_low: f64,
     pub(crate) fraction_high: f64,
+    #[serde(flatten)]
+    pub(crate) beside: Beside,
+}
+
+/// What the machine did while samples were taken.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub(crate) struct Beside {
+    /// Median of the bursts beside the samples, on as many threads.
+    pub(crate) peak_gflop_per_s: f64,
     /// Median of the clock beside the samples, where a probe is known.
     pub(crate) clock_ghz: Option<f64>,
-    /// How far the peak moved while the samples were taken: from its 5th to its 95th percentile, as
-    /// a part of its median.
+    /// How far the peak moved: from its 5th to its 95th percentile, as a part of its median.
     pub(crate) peak_spread: f64,
+    /// The peak of all threads over as many times that of one thread; `None` for one thread.
+    pub(crate) cores_share: Option<f64>,
 }
 
 /// A peak that moves more than this moves what is measured beside it.
-const STEADY: f64 = 0.1;
+pub(crate) const STEADY: f64 = 0.1;
+
+/// Threads that reach less of their cores' peaks than this do not have them to themselves.
+pub(crate) const ALONE: f64 = 0.9;
+
+impl Beside {
+    /// What was probed beside these samples; `None` if nothing was.
+    pub(crate) fn of(series: &Series) -> Option<Self> {
+        let peak = stats::median(&series.peak)?;
+        let quantile = |share| stats::quantile(&series.peak, share);
+        Some(Self {
+            peak_gflop_per_s: peak,
+            clock_ghz: stats::median(&series.clock_ghz),
+            peak_spread: (quantile(0.95)? - quantile(0.05)?) / peak,
+            cores_share: series.cores_share(),
+        })
+    }
+
+    /// What a reader should know before using the figures, if the machine was not steady.
+    fn warnings(&self) -> Vec<String> {
+        let moved = (self.peak_spread > STEADY).then(|| {
+            format!(
+                "the peak moved by {:.0} % during these samples (clock or neighbours); trust ratios, \
+                 not times",
+                100.0 * self.peak_spread
+            )
+        });
+        let shared = self.cores_share.filter(|&share| share < ALONE).map(|share| {
+            format!(
+                "the threads together reached {:.0} % of the peak that each reaches alone (a neighbour \
+                 has a core); trust nothing about threads",
+                100.0 * share
+            )
+        });
+        moved.into_iter().chain(shared).collect()
+    }
+
+    /// Tells people of it, on stderr; in JSON it is `peak_spread` and `cores_share`.
+    pub(crate) fn warn(&self, title: &str) -> io::Result<()> {
+        let mut stderr = io::stderr().lock();
+        for warning in self.warnings() {
+            writeln!(stderr, "warning: {title}: {warning}")?;
+        }
+        Ok(())
+    }
+}
 
 /// What training and inference report beyond the figures.
 #[derive(Clone, Copy, Debug, Serialize)]
@@ -102,7 +155,7 @@ impl Setting {
             isa: isa.name(),
             threads,
             precision,
-            precision_asked: asked.precision,
+            precision_asked: asked.precision(),
         }
     }
 }
@@ -111,7 +164,6 @@ impl Figures {
     /// The figures of calls that take `flop` operations each; `None` if nothing was timed.
     pub(crate) fn of(series: &Series, flop: f64) -> Option<Self> {
         let time = Summary::of(&series.ns)?;
-        let peak = stats::median(&series.peak)?;
         let rate = flop / time.median;
         let fractions: Vec<_> = series
             .ns
@@ -127,25 +179,10 @@ impl Figures {
             mad_ns: time.mad,
             flop,
             gflop_per_s: rate,
-            peak_gflop_per_s: peak,
             fraction_of_peak: fraction.value,
             fraction_low: fraction.low,
             fraction_high: fraction.high,
-            clock_ghz: stats::median(&series.clock_ghz),
-            peak_spread: (stats::quantile(&series.peak, 0.95)?
-                - stats::quantile(&series.peak, 0.05)?)
-                / peak,
-        })
-    }
-
-    /// What a reader should know before using the figures, if the machine was not steady.
-    fn warning(&self) -> Option<String> {
-        (self.peak_spread > STEADY).then(|| {
-            format!(
-                "the peak moved by {:.0} % during these samples (clock or neighbours); trust \
-                 ratios, not times",
-                100.0 * self.peak_spread
-            )
+            beside: Beside::of(series)?,
         })
     }
 }
@@ -168,15 +205,12 @@ impl<A: Serialize, E: Serialize> Record<A, E> {
         }
     }
 
-    /// Prints the record: as JSON, or as `title` and the figures. A warning goes to stderr, for people:
-    /// in JSON it is `peak_spread`.
+    /// Prints the record: as JSON, or as `title` and the figures.
     pub(crate) fn print(&self, json: bool, title: &str, note: &str) -> io::Result<()> {
         if json {
             return print_json(self);
         }
-        if let Some(warning) = self.figures.warning() {
-            writeln!(io::stderr().lock(), "warning: {title}: {warning}")?;
-        }
+        self.figures.beside.warn(title)?;
         let f = &self.figures;
         print_line(&format!(
             "{title:<24} {:<22} {:<7} {:>2} T {:>12.2} us +-{:>5.1} % {:>9.1} GFLOP/s {:>5.1} % of \
@@ -233,6 +267,21 @@ pub(crate) fn duration(ns: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_unsteady_machine_and_a_missing_core_are_told() {
+        let mut beside = Beside {
+            peak_gflop_per_s: 100.0,
+            clock_ghz: None,
+            peak_spread: 0.05,
+            cores_share: Some(0.95),
+        };
+        assert!(beside.warnings().is_empty());
+        (beside.peak_spread, beside.cores_share) = (0.3, Some(0.5));
+        let warnings = beside.warnings();
+        assert!(warnings[0].contains("moved by 30 %"), "{warnings:?}");
+        assert!(warnings[1].contains("reached 50 %"), "{warnings:?}");
+    }
 
     #[test]
     fn durations_have_fitting_units() {

@@ -1,11 +1,17 @@
-//! Times several implementations in turn: A B B A A B B A ...
+//! Times several implementations in turn, in orders that favour none of them.
+//!
+//! Two take turns as A B, B A, A B ... With more, an order and its reverse would keep two of them at the
+//! ends for ever, and let each follow the same ones. So the orders are the rows of a Latin square that is
+//! balanced for what comes before (Williams, 1949): in as many rounds as there are contestants each is
+//! once in each place, and over two such squares each follows each other one equally often.
 
 use std::time::{Duration, Instant};
 
-use kernels::{Isa, with_team};
+use kernels::{Isa, Team, with_team};
 
 use crate::machine;
 use crate::progress::is_interrupted;
+use crate::stats::median;
 
 /// A sample is that many calls that it lasts at least this long: far above the clock's resolution,
 /// far below the time slice of a scheduler.
@@ -72,12 +78,57 @@ pub(crate) struct Series {
     pub(crate) ns: Vec<f64>,
     /// GFLOP/s of multiply-adds on as many threads, measured next to each sample.
     pub(crate) peak: Vec<f64>,
+    /// As many times the same of the calling thread alone, where the contestant uses more than one.
+    pub(crate) peak_of_cores: Vec<f64>,
     /// GHz of the caller's core, measured next to each sample, where a probe is known.
     pub(crate) clock_ghz: Vec<f64>,
 }
 
-/// Times all contestants in turn, reversing the order from round to round, with a burst of the
-/// multiply-add peak of `isa` after each sample. No round begins after `budget`, but for the first few.
+impl Series {
+    /// Adds a sample, with the clock and the peak of now beside it.
+    pub(crate) fn push(&mut self, ns: f64, isa: Isa, threads: usize) {
+        self.ns.push(ns);
+        with_team(threads, |team| self.probe(isa, team));
+    }
+
+    /// The clock and the peak of now, on this team.
+    pub(crate) fn probe(&mut self, isa: Isa, team: &Team) {
+        self.clock_ghz.extend(machine::clock_ghz());
+        machine::gather(team);
+        self.peak.extend(machine::peak_burst(isa, team));
+        if team.threads() > 1 {
+            let alone = machine::peak_burst(isa, &Team::solo());
+            let threads = team.threads() as f64;
+            self.peak_of_cores
+                .extend(alone.map(|alone| threads * alone));
+        }
+    }
+
+    /// The peak of all threads over as many times that of one: 1 where each has a core of its own, half
+    /// of that where two share one, or where a neighbour has the other. `None` for one thread.
+    pub(crate) fn cores_share(&self) -> Option<f64> {
+        Some(median(&self.peak)? / median(&self.peak_of_cores)?)
+    }
+}
+
+/// The order of one round: a row of a Latin square in which, over two squares, each follows each other
+/// one equally often.
+pub(crate) fn order(round: usize, count: usize) -> Vec<usize> {
+    // 0, 1, n-1, 2, n-2 ...: all differences between neighbours are different.
+    let zigzag = (0..count).map(|place| match place {
+        place if place % 2 == 1 => place.div_ceil(2),
+        place => (count - place / 2) % count,
+    });
+    let mut order: Vec<_> = zigzag.map(|i| (i + round) % count).collect();
+    // With an odd number of contestants one square is balanced only together with its mirror.
+    if count % 2 == 1 && (round / count) % 2 == 1 {
+        order.reverse();
+    }
+    order
+}
+
+/// Times all contestants in turn ([`order`]), with a burst of the multiply-add peak of `isa` after each
+/// sample. No round begins after `budget`, but for the first few.
 pub(crate) fn in_turn(
     contestants: &mut [Box<dyn Contestant + '_>],
     isa: Isa,
@@ -94,21 +145,10 @@ pub(crate) fn in_turn(
         if is_enough || round > 0 && is_interrupted() {
             break;
         }
-        let mut order: Vec<_> = (0..contestants.len()).collect();
-        if !round.is_multiple_of(2) {
-            order.reverse();
-        }
-        for i in order {
+        for i in order(round, contestants.len()) {
             let elapsed = contestants[i].sample(calls[i]);
-            series[i]
-                .ns
-                .push(elapsed.as_nanos() as f64 / calls[i] as f64);
-            series[i].clock_ghz.extend(machine::clock_ghz());
-            let peak = with_team(contestants[i].threads(), |team| {
-                machine::gather(team);
-                machine::peak_burst(isa, team)
-            });
-            series[i].peak.extend(peak);
+            let ns = elapsed.as_nanos() as f64 / calls[i] as f64;
+            series[i].push(ns, isa, contestants[i].threads());
         }
     }
     series
@@ -153,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn order_is_reversed_from_round_to_round() {
+    fn two_take_turns_to_begin() {
         let log = RefCell::new(Vec::new());
         let mut contestants: Vec<Box<dyn Contestant + '_>> =
             vec![Box::new(Fake("a", &log)), Box::new(Fake("b", &log))];
@@ -164,6 +204,37 @@ mod tests {
         let rounds = 2 * series[0].ns.len();
         let timed = &log[log.len() - rounds..];
         assert_eq!(&timed[..6], ["a", "b", "b", "a", "a", "b"]);
+    }
+
+    #[test]
+    fn no_order_favours_anybody() {
+        for count in 1..7 {
+            let rounds: Vec<_> = (0..2 * count).map(|round| order(round, count)).collect();
+            for who in 0..count {
+                let places = rounds[..count].iter();
+                let mut places: Vec<_> = places
+                    .filter_map(|round| round.iter().position(|&i| i == who))
+                    .collect();
+                places.sort_unstable();
+                assert!(places.into_iter().eq(0..count), "{who} of {count}");
+                for other in (0..count).filter(|&other| other != who) {
+                    let follows = |round: &&Vec<usize>| round.windows(2).any(|w| w == [other, who]);
+                    let times = rounds.iter().filter(follows).count();
+                    assert_eq!(times, 2, "{who} after {other} of {count}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_core_that_is_not_there_shows_in_the_peak() {
+        let series = Series {
+            peak: vec![100.0, 110.0, 90.0],
+            peak_of_cores: vec![200.0, 180.0, 220.0],
+            ..Series::default()
+        };
+        assert_eq!(series.cores_share(), Some(0.5));
+        assert_eq!(Series::default().cores_share(), None);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Two ways to do the same thing, timed in turn with a second copy of the first: A B A'.
+//! Two ways to do the same thing, timed in turn with a second copy of the first: A, B and A'.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use anyhow::Context;
 use kernels::Isa;
 use serde::Serialize;
 
-use crate::report::{Versioned, print_json, print_line};
+use crate::report::{Beside, Versioned, print_json, print_line};
 use crate::stats::bootstrap::Estimate;
 use crate::stats::verdict::Verdict;
 use crate::stats::{median, paired_ratios};
@@ -26,6 +26,9 @@ pub(crate) struct Versus {
     /// Of the second.
     pub(crate) verdict: Verdict,
     repeats: usize,
+    /// Beside the samples of the second.
+    #[serde(flatten)]
+    beside: Beside,
 }
 
 impl Versus {
@@ -38,10 +41,11 @@ impl Versus {
         let mut contestants = contestants;
         let series = in_turn(&mut contestants, isa, budget);
         let ns: Vec<_> = series.iter().map(|series| series.ns.as_slice()).collect();
-        Self::of(ns[0], ns[1], ns[2]).context("nothing was timed")
+        let beside = Beside::of(&series[1]).context("nothing was timed")?;
+        Self::of(ns[0], ns[1], ns[2], beside).context("nothing was timed")
     }
 
-    fn of(first: &[f64], second: &[f64], first_again: &[f64]) -> Option<Self> {
+    fn of(first: &[f64], second: &[f64], first_again: &[f64], beside: Beside) -> Option<Self> {
         let ratio = Estimate::of_median(&[paired_ratios(second, first)])?;
         let a_to_a = Estimate::of_median(&[paired_ratios(first_again, first)])?;
         Some(Self {
@@ -53,6 +57,7 @@ impl Versus {
             noise: a_to_a.distance_from_one(),
             verdict: Verdict::of(&ratio, &a_to_a),
             repeats: first.len(),
+            beside,
         })
     }
 
@@ -74,6 +79,7 @@ impl Versus {
         if json {
             print_json(&Versioned::new(suite, Line { case, versus: self }))?;
         } else {
+            self.beside.warn(title)?;
             print_line(&format!(
                 "{title:<48} {:>11.2} us {:>11.2} us  takes {:.3} times as long ({:.3} to {:.3}): \
                  {}",
@@ -97,12 +103,18 @@ mod tests {
     fn the_second_is_judged_by_the_first_against_itself() {
         let first = [10.0, 20.0, 10.0, 20.0];
         let twice = first.map(|ns| 2.0 * ns);
-        let versus = Versus::of(&first, &twice, &first).expect("timings");
+        let beside = Beside {
+            peak_gflop_per_s: 100.0,
+            clock_ghz: None,
+            peak_spread: 0.0,
+            cores_share: None,
+        };
+        let versus = Versus::of(&first, &twice, &first, beside).expect("timings");
         assert_eq!((versus.ratio, versus.noise), (2.0, 0.0));
         assert_eq!(versus.verdict, Verdict::Slower);
         // The first differs from itself as much.
-        let versus = Versus::of(&first, &twice, &twice).expect("timings");
+        let versus = Versus::of(&first, &twice, &twice, beside).expect("timings");
         assert_eq!((versus.verdict, versus.noise), (Verdict::Same, 1.0));
-        assert!(Versus::of(&[], &[], &[]).is_none());
+        assert!(Versus::of(&[], &[], &[], beside).is_none());
     }
 }

@@ -2,9 +2,10 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory, Parser, Subcommand};
 
-use super::{GemmArgs, InferArgs, TrainArgs};
+use super::{CommandLine, GemmArgs, InferArgs, TrainArgs};
 
 /// Two builds of this program, or two records. Ends with code 0 if the new one is not slower, 3 if it
 /// is.
@@ -53,6 +54,13 @@ pub(crate) struct SampleArgs {
     pub(crate) case: SampledCase,
 }
 
+/// The cases that arguments stand for.
+#[derive(Args, Debug)]
+pub(crate) struct CasesArgs {
+    #[command(subcommand)]
+    pub(crate) case: SampledCase,
+}
+
 /// What can be sampled.
 #[derive(Debug, Subcommand)]
 pub(crate) enum SampledCase {
@@ -70,6 +78,15 @@ impl SampledCase {
             Self::Infer(args) => args.common.threads,
         }
     }
+
+    /// Whether it is a table of cases.
+    fn is_a_table(&self) -> bool {
+        match self {
+            Self::Gemm(args) => args.suite.is_some(),
+            Self::Train(args) => args.choice.is_a_table(),
+            Self::Infer(args) => args.choice.is_a_table(),
+        }
+    }
 }
 
 /// A case by itself, to find a mistake in it before any program is started.
@@ -77,7 +94,12 @@ impl SampledCase {
 #[command(no_binary_name = true)]
 struct CaseLine {
     #[command(subcommand)]
-    _case: SampledCase,
+    case: SampledCase,
+}
+
+/// What is known of a case before it is run: whether it is a table of cases.
+pub(super) fn is_a_table(case: &[String]) -> Result<bool, clap::Error> {
+    CaseLine::try_parse_from(case).map(|line| line.case.is_a_table())
 }
 
 impl CompareArgs {
@@ -94,7 +116,10 @@ impl CompareArgs {
             let words = |line: &str| line.split(' ').map(str::to_owned).collect();
             return Ok(Self::USUAL.map(words).into());
         }
-        CaseLine::try_parse_from(&self.case)?;
+        if is_a_table(&self.case)? {
+            let message = "expected one case, got a table of them (--suite)";
+            return Err(CommandLine::command().error(ErrorKind::ArgumentConflict, message));
+        }
         Ok(vec![self.case.clone()])
     }
 }
@@ -102,7 +127,7 @@ impl CompareArgs {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::args::{CommandLine, Suite};
+    use crate::args::Suite;
 
     fn compare(line: &str) -> CompareArgs {
         match CommandLine::try_parse_from(line.split(' ')).map(|line| line.suite) {
@@ -125,7 +150,9 @@ mod tests {
         assert_eq!(args.cases().expect("a case").len(), 1);
         let args = compare("bench-harness compare old new -- infer --layers 7");
         assert!(args.cases().is_err());
-        let args = compare("bench-harness compare old new -- peak");
-        assert!(args.cases().is_err());
+        for no_case in ["peak", "train --suite small", "gemm --suite squares"] {
+            let args = compare(&format!("bench-harness compare old new -- {no_case}"));
+            assert!(args.cases().is_err(), "{no_case}");
+        }
     }
 }

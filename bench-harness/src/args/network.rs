@@ -117,17 +117,25 @@ impl NetworkChoice {
             .collect()
     }
 
+    /// Whether it is a table of them.
+    pub(crate) fn is_a_table(&self) -> bool {
+        self.suite.is_some()
+    }
+
     /// The first of them.
     pub(crate) fn first(&self) -> NetworkArgs {
         self.networks().swap_remove(0)
     }
 }
 
-/// The networks whose names are among these letters.
-pub(crate) fn networks_named(names: &str) -> Vec<NetworkArgs> {
-    let mut all = NetworkChoice::table(NetworkTable::Networks);
-    all.retain(|network| network.name.is_some_and(|name| names.contains(name)));
-    all
+/// The networks whose names these letters are; `None` if one of them is no name.
+pub(crate) fn networks_named(names: &str) -> Option<Vec<NetworkArgs>> {
+    let all = NetworkChoice::table(NetworkTable::Networks);
+    let of = |letter: char| {
+        let is_it = |network: &&NetworkArgs| network.name.is_some_and(|name| name.contains(letter));
+        all.iter().find(is_it).cloned()
+    };
+    names.chars().map(of).collect()
 }
 
 /// Activations by name.

@@ -4,25 +4,48 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::compare::is_a_table;
+
 /// A record of what this machine reaches.
 #[derive(Args, Debug)]
 pub(crate) struct RunArgs {
     /// Name of the record.
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub(crate) save: String,
     /// Where records are kept.
     #[arg(long, default_value = super::RECORDS)]
     pub(crate) records: PathBuf,
     /// Milliseconds that each case is timed for, twice.
-    #[arg(long, default_value_t = 400)]
+    #[arg(long, default_value_t = 400, value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) budget_ms: u64,
-    /// Measures nothing and keeps the lines of this file, made on this machine by another program:
-    /// `peers/beside.py --json`.
+    /// Measures nothing and keeps the lines of this file, made by another program: `peers/beside.py
+    /// --out FILE`, `check-compare --lines FILE`. The first says what was measured, as `machine` prints it.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["budget_ms", "case"])]
     pub(crate) lines: Option<PathBuf>,
     /// What is timed: the arguments of `gemm`, `train` or `infer`; a list of common cases if left out.
     #[arg(last = true)]
     pub(crate) case: Vec<String>,
+}
+
+impl RunArgs {
+    /// What is timed when no case is given.
+    const USUAL: [&'static str; 5] = [
+        "gemm --suite training",
+        "gemm --suite squares --op nn",
+        "train --suite small",
+        "train --suite small --threads 0",
+        "infer --suite small",
+    ];
+
+    /// The cases, each as the arguments that a suite takes.
+    pub(crate) fn cases(&self) -> Result<Vec<Vec<String>>, clap::Error> {
+        if self.case.is_empty() {
+            let words = |line: &str| line.split(' ').map(str::to_owned).collect();
+            return Ok(Self::USUAL.map(words).into());
+        }
+        is_a_table(&self.case)?;
+        Ok(vec![self.case.clone()])
+    }
 }
 
 /// All of it at a glance.

@@ -37,6 +37,8 @@ struct Comparison {
     case: String,
     old: String,
     new: String,
+    /// The new one repeats each call of this number, to see whether that is noticed.
+    slow_down_every: Option<usize>,
     old_median_ns: f64,
     new_median_ns: f64,
     /// Median of new / old.
@@ -135,6 +137,7 @@ impl Comparison {
             case: case.join(" "),
             old: args.old.display().to_string(),
             new: args.new.display().to_string(),
+            slow_down_every: args.slow_down_every,
             old_median_ns: median(&turns.old.concat())?,
             new_median_ns: median(&turns.new.concat())?,
             ratio: ratio.value,

@@ -15,6 +15,7 @@ use anyhow::Context;
 
 use crate::args::{SampleArgs, SampledCase};
 use crate::machine;
+use crate::report::print_json;
 use crate::suites::gemm;
 use crate::suites::network::Plan;
 use crate::timing::{Contestant, calls_per_sample};
@@ -38,6 +39,16 @@ impl Contestant for Repeating<'_> {
     fn sample(&mut self, calls: usize) -> Duration {
         self.inner.sample(calls + calls / self.every)
     }
+}
+
+/// Prints the arguments of each case, as the suites repeat them.
+pub(crate) fn list(case: &SampledCase) -> anyhow::Result<()> {
+    match case {
+        SampledCase::Gemm(args) => gemm::cases(args)?.iter().try_for_each(print_json)?,
+        SampledCase::Train(args) => args.choice.networks().iter().try_for_each(print_json)?,
+        SampledCase::Infer(args) => args.choice.networks().iter().try_for_each(print_json)?,
+    }
+    Ok(())
 }
 
 /// Answers until stdin ends.

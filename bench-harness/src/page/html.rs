@@ -2,8 +2,9 @@
 
 use std::fmt::Write;
 
+use super::cells::Cell;
 use super::plot::{definitions, themed};
-use super::tables::{Cell, Table};
+use super::tables::Table;
 
 /// The looks of the page, without its colours.
 const STYLE: &str = include_str!("page.css");

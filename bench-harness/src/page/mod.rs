@@ -5,6 +5,7 @@
 //! `measured.jsonl` line by line. Plots and tables come from these lines alone, so a report can be
 //! drawn again from a file, and a report that is interrupted shows what was measured until then.
 
+mod cells;
 mod figures;
 mod html;
 mod line;
@@ -23,7 +24,7 @@ use crate::args::ReportArgs;
 use crate::progress::{Progress, is_interrupted};
 use crate::records::run::run_case;
 use crate::records::{Machine, lines_of};
-use crate::report::print_line;
+use crate::report::{ALONE, STEADY, print_line};
 use html::{Page, Plotted};
 use line::Line;
 pub(crate) use markdown::markdown;
@@ -33,9 +34,6 @@ use plot::{png, standalone};
 const MEASURED: &str = "measured.jsonl";
 
 const PAGE: &str = "index.html";
-
-/// A peak that moves more than this, from one sample to the next, is worth a word.
-const STEADY: f64 = 0.1;
 
 /// Measures, or reads what was measured, and writes the report.
 pub(crate) fn run(args: &ReportArgs) -> anyhow::Result<()> {
@@ -158,11 +156,11 @@ fn warnings(lines: &[Line]) -> Vec<String> {
     if is_interrupted() {
         warnings.push("Interrupted: some of the suites are missing or cut short.".to_owned());
     }
-    let spreads: Vec<_> = lines
-        .iter()
-        .map(|line| line.number("peak_spread"))
-        .filter(|spread| spread.is_finite())
-        .collect();
+    let said = |name: &str| -> Vec<f64> {
+        let numbers = lines.iter().map(|line| line.number(name));
+        numbers.filter(|number| number.is_finite()).collect()
+    };
+    let spreads = said("peak_spread");
     let unsteady = spreads.iter().filter(|&&spread| spread > STEADY).count();
     if unsteady > 0 {
         warnings.push(format!(
@@ -172,5 +170,31 @@ fn warnings(lines: &[Line]) -> Vec<String> {
             spreads.len()
         ));
     }
+    let shares = said("cores_share");
+    let shared = shares.iter().filter(|&&share| share < ALONE).count();
+    if shared > 0 {
+        warnings.push(format!(
+            "Beside {shared} of {} cases with several threads these together reached less than {:.0} % of \
+             the peaks that each reaches alone (a neighbour had a core): trust nothing about threads there.",
+            shares.len(),
+            100.0 * ALONE
+        ));
+    }
     warnings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::page::line::tests::line;
+
+    #[test]
+    fn a_machine_that_was_not_steady_is_told() {
+        let steady = r#"{"suite":"train","threads":2,"peak_spread":0.05,"cores_share":0.98}"#;
+        assert!(warnings(&[line(steady)]).is_empty());
+        let shared = r#"{"suite":"train","threads":2,"peak_spread":0.3,"cores_share":0.51}"#;
+        let warnings = warnings(&[line(steady), line(shared)]);
+        assert!(warnings[0].contains("beside 1 of 2 cases"), "{warnings:?}");
+        assert!(warnings[1].contains("Beside 1 of 2 cases"), "{warnings:?}");
+    }
 }

@@ -46,6 +46,7 @@ pub(crate) fn cases(args: &ReportArgs) -> Vec<Vec<String>> {
     let mut timed = vec![
         "gemm --suite training --op nt --peers".to_owned(),
         "gemm --suite squares --op nn --peers".to_owned(),
+        "gemm --suite training --op nn".to_owned(),
         "gemm --suite training --op tn".to_owned(),
         "vector".to_owned(),
     ];
@@ -80,6 +81,9 @@ pub(crate) fn cases(args: &ReportArgs) -> Vec<Vec<String>> {
         timed.push(format!("train --suite large --threads {cores}"));
         if cores > 1 {
             timed.push(format!("threads --threads {cores}"));
+        }
+        for threads in &few {
+            timed.push(format!("explain --suite small --threads {threads}"));
         }
     }
     let with_budget = |case: String| format!("{case} --budget-ms {}", effort.budget_ms);

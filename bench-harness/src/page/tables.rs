@@ -1,7 +1,11 @@
 //! Which lines of a record become which table.
 
+use super::cells::{
+    ALLOCATIONS, BANDWIDTH, BATCH, BYTES, CLOCK, Cell, Column, DEVIATION, FIRST, FRACTION, IMPL,
+    ISA, K, LEAST, M, N, NETWORK, OP, RATE, RATIO, SAMPLES, SECOND, SHARE, SPREAD_HIGH, SPREAD_LOW,
+    SPREAD_MAD, THREADS, TIME, VERDICT,
+};
 use super::line::Line;
-use crate::report::duration;
 
 /// A table: one row for each line, one cell for each column.
 #[derive(Clone, Debug)]
@@ -11,92 +15,6 @@ pub(crate) struct Table {
     pub(crate) head: Vec<&'static str>,
     pub(crate) rows: Vec<Vec<Cell>>,
 }
-
-/// What is written, and what it is sorted by: the number, or else the text.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Cell {
-    pub(crate) text: String,
-    pub(crate) value: Option<f64>,
-}
-
-impl Cell {
-    fn text(text: impl Into<String>) -> Self {
-        Self {
-            text: text.into(),
-            value: None,
-        }
-    }
-
-    /// A number, written as `text`; empty if there is none.
-    fn number(value: f64, text: impl Into<String>) -> Self {
-        let value = value.is_finite().then_some(value);
-        Self {
-            text: value.map_or(String::new(), |_| text.into()),
-            value,
-        }
-    }
-
-    fn fixed(value: f64, digits: usize) -> Self {
-        Self::number(value, format!("{value:.digits$}"))
-    }
-
-    fn time(ns: f64) -> Self {
-        Self::number(ns, duration(ns))
-    }
-
-    fn percent(part: f64) -> Self {
-        Self::number(part, format!("{:.1} %", 100.0 * part))
-    }
-
-    /// A number between its bounds.
-    fn interval(line: &Line, value: &str, low: &str, high: &str) -> Self {
-        let [value, low, high] = [value, low, high].map(|name| line.number(name));
-        Self::number(value, format!("{value:.3} ({low:.3} to {high:.3})"))
-    }
-}
-
-/// A column: its head, and its cell of a line.
-type Column = (&'static str, fn(&Line) -> Cell);
-
-const OP: Column = ("op", |line| Cell::text(line.text("op")));
-const M: Column = ("m", |line| Cell::fixed(line.number("m"), 0));
-const N: Column = ("n", |line| Cell::fixed(line.number("n"), 0));
-const K: Column = ("k", |line| Cell::fixed(line.number("k"), 0));
-const IMPL: Column = ("by", |line| Cell::text(line.text("impl")));
-const ISA: Column = ("ISA", |line| Cell::text(line.text("isa")));
-const THREADS: Column = ("threads", |line| Cell::fixed(line.number("threads"), 0));
-const TIME: Column = ("median", |line| Cell::time(line.number("median_ns")));
-const LEAST: Column = ("least", |line| Cell::time(line.number("min_ns")));
-const DEVIATION: Column = ("MAD", |line| {
-    Cell::percent(line.number("mad_ns") / line.number("median_ns"))
-});
-const RATE: Column = ("GFLOP/s", |line| Cell::fixed(line.number("gflop_per_s"), 1));
-const FRACTION: Column = ("of the peak", |line| {
-    Cell::percent(line.number("fraction_of_peak"))
-});
-const CLOCK: Column = ("GHz", |line| Cell::fixed(line.number("clock_ghz"), 2));
-const SAMPLES: Column = ("samples/s", |line| {
-    Cell::fixed(line.number("samples_per_s"), 0)
-});
-const ALLOCATIONS: Column = ("allocations per step", |line| {
-    Cell::fixed(line.number("allocations_per_step"), 0)
-});
-const NETWORK: Column = ("network", |line| {
-    let name = format!("{} {}", line.text("network"), line.text("layers"));
-    Cell::text(name.trim().replace(',', "-"))
-});
-const BATCH: Column = ("batch", |line| Cell::fixed(line.number("batch"), 0));
-const RATIO: Column = ("second / first", |line| {
-    Cell::interval(line, "ratio", "ratio_low", "ratio_high")
-});
-const VERDICT: Column = ("second is", |line| Cell::text(line.text("verdict")));
-const FIRST: Column = ("first", |line| Cell::time(line.number("first_median_ns")));
-const SECOND: Column = ("second", |line| Cell::time(line.number("second_median_ns")));
-const BYTES: Column = ("bytes", |line| Cell::fixed(line.number("bytes"), 0));
-const BANDWIDTH: Column = ("GB/s", |line| Cell::fixed(line.number("gb_per_s"), 1));
-const SPREAD_LOW: Column = ("least", |line| Cell::fixed(line.number("min"), 2));
-const SPREAD_HIGH: Column = ("most", |line| Cell::fixed(line.number("max"), 2));
-const SPREAD_MAD: Column = ("MAD", |line| Cell::fixed(line.number("mad"), 2));
 
 /// All tables for which something was measured.
 pub(crate) fn tables(lines: &[Line]) -> Vec<Table> {
@@ -127,6 +45,7 @@ pub(crate) fn tables(lines: &[Line]) -> Vec<Table> {
                 ("flop/cycle", |line| {
                     Cell::fixed(line.number("flop_per_cycle"), 1)
                 }),
+                SHARE,
             ],
         ),
         of(
@@ -215,6 +134,7 @@ pub(crate) fn tables(lines: &[Line]) -> Vec<Table> {
                 SAMPLES,
                 RATE,
                 FRACTION,
+                SHARE,
                 ALLOCATIONS,
             ],
         ),
@@ -237,8 +157,9 @@ pub(crate) fn tables(lines: &[Line]) -> Vec<Table> {
         ),
         of(
             "Vector operations",
-            "On one thread. Units in the last place: the largest error among the elements timed, \
-             against f64.",
+            "On one thread. Errors are the largest against f64 among the elements timed, in units in the \
+             last place: of the result, and of the larger of result and operands, since of a difference \
+             little may be left.",
             |line| line.is("suite", "vector"),
             &[
                 ("operation", |line| {
@@ -253,8 +174,9 @@ pub(crate) fn tables(lines: &[Line]) -> Vec<Table> {
                 }),
                 BANDWIDTH,
                 RATE,
-                ("error in ulp", |line| {
-                    Cell::fixed(line.number("max_ulp"), 2)
+                ("error, ulp", |line| Cell::fixed(line.number("max_ulp"), 1)),
+                ("of operands", |line| {
+                    Cell::fixed(line.number("max_ulp_of_operands"), 1)
                 }),
             ],
         ),
@@ -284,6 +206,48 @@ pub(crate) fn tables(lines: &[Line]) -> Vec<Table> {
             "First: one thread. Second: as many as are named.",
             |line| line.is("suite", "threads") && line.0.contains_key("m"),
             &[OP, M, N, K, THREADS, FIRST, SECOND, RATIO, VERDICT],
+        ),
+        of(
+            "Several trainings at once",
+            "As many networks as threads, trained side by side, beside one of them alone on one thread; \
+             efficiency is time alone over time of all.",
+            |line| line.is("suite", "ensemble"),
+            &[
+                NETWORK,
+                BATCH,
+                THREADS,
+                ("members", |line| Cell::fixed(line.number("members"), 0)),
+                ("alone", |line| Cell::time(line.number("alone_ns"))),
+                ("all", |line| Cell::time(line.number("ensemble_ns"))),
+                ("efficiency", |line| {
+                    Cell::interval(line, "efficiency", "efficiency_low", "efficiency_high")
+                }),
+                ("of minima", |line| {
+                    Cell::fixed(line.number("efficiency_of_minima"), 3)
+                }),
+                SHARE,
+            ],
+        ),
+        of(
+            "Where the time of a step goes",
+            "Median over explanations of the shortest time in each. Predicted is the least that the \
+             measured peaks permit.",
+            |line| line.is("suite", "explain"),
+            &[
+                NETWORK,
+                BATCH,
+                THREADS,
+                ("pass", |line| Cell::text(line.text("pass"))),
+                ("call", |line| Cell::text(line.text("name"))),
+                ("shape", |line| Cell::text(line.text("shape"))),
+                ("kernel", |line| Cell::text(line.text("kernel"))),
+                ("T", |line| Cell::fixed(line.number("members"), 0)),
+                TIME,
+                ("least", |line| Cell::time(line.number("min"))),
+                ("MAD", |line| Cell::time(line.number("mad"))),
+                ("predicted", |line| Cell::time(line.number("predicted_ns"))),
+                ("bound by", |line| Cell::text(line.text("bound"))),
+            ],
         ),
         of(
             "Cost of epilogues",
@@ -326,9 +290,10 @@ pub(crate) fn tables(lines: &[Line]) -> Vec<Table> {
         ),
         of(
             "Growth of cost",
-            "Exponents of time against operations, and of memory against the sum of widths; \
-             documented are exponents of 1. Over sizes on both sides of a full cache a pass that \
-             only moves memory has more: its laws within each level do not.",
+            "Exponents of time against operations, and of memory against the sum of widths. A law agrees \
+             if the whole interval is within 0.05 of the documented exponent; beyond a fixed cost, if what \
+             is left without a cost that each call has whatever its size does. Over sizes on both sides of \
+             a full cache a pass that only moves memory has more: its laws within each level do not.",
             |line| line.is("suite", "complexity"),
             &[
                 ("pass", |line| Cell::text(line.text("pass"))),
@@ -337,6 +302,17 @@ pub(crate) fn tables(lines: &[Line]) -> Vec<Table> {
                 ("exponent (95 % interval)", |line| {
                     Cell::interval(line, "exponent", "low", "high")
                 }),
+                ("documented", |line| {
+                    Cell::fixed(line.number("documented"), 0)
+                }),
+                ("verdict", |line| {
+                    Cell::text(line.text("verdict").replace('_', " "))
+                }),
+                ("fixed cost", |line| Cell::time(line.number("fixed"))),
+                ("exponent beyond it", |line| {
+                    Cell::interval(line, "exponent_beyond", "low_beyond", "high_beyond")
+                }),
+                ("bends", |line| Cell::text(bends(line))),
             ],
         ),
         table(
@@ -382,6 +358,16 @@ fn table(title: &'static str, note: &'static str, lines: &[&Line], columns: &[Co
             .map(|line| columns.iter().map(|column| column.1(line)).collect())
             .collect(),
     }
+}
+
+/// Where a full cache bends a law, and by how much an operation gets dearer there.
+fn bends(line: &Line) -> String {
+    let bends = line.objects("bends");
+    let words = bends.iter().map(|bend| {
+        let (from, to) = (bend.text("from"), bend.text("to"));
+        format!("{from} to {to} x{:.2}", bend.number("cost_ratio"))
+    });
+    words.collect::<Vec<_>>().join(", ")
 }
 
 /// The points of one sweep of times, each with the name of its pass and the network's own fields.

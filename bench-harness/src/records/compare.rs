@@ -3,19 +3,35 @@
 //! Compared are fractions of the peak that was probed beside each sample, not times: the clock of a
 //! shared machine drifts by more than most changes make. The ratio of a case is old fraction over new
 //! fraction, above 1 where the new one takes longer; its interval is the widest that the intervals of
-//! the two allow. Nothing below the largest difference of a case with itself is claimed.
+//! the two allow.
+//!
+//! Of a case nothing is claimed within its noise, the largest of
+//!
+//! 1. how far its passes in either record differ from each other;
+//! 2. three times what the cases of both records usually differ from themselves (the median): two passes
+//!    may agree by chance;
+//! 3. [`LEAST`], since an hour lies between two records and a minute between two passes.
+//!
+//! One case that a neighbour disturbed thus says nothing of the others.
 
 use std::process::ExitCode;
 
 use anyhow::ensure;
 use serde::Serialize;
 
-use super::{Saved, Timed};
+use super::{Saved, Timed, is_record, names};
 use crate::args::CompareArgs;
 use crate::report::{Versioned, print_json, print_line};
 use crate::stats::bootstrap::Estimate;
 use crate::stats::median;
 use crate::stats::verdict::{SLOWER, Verdict};
+
+/// The least noise there is taken to be, as a part of a time.
+const LEAST: f64 = 0.05;
+
+/// The usual difference of two passes is near the standard deviation of what is compared: the ratio of
+/// two middles of two passes. So many of it are noise.
+const DEVIATIONS: f64 = 3.0;
 
 /// What was found for one case.
 #[derive(Debug, Serialize)]
@@ -26,9 +42,33 @@ struct Comparison<'a> {
     ratio: f64,
     ratio_low: f64,
     ratio_high: f64,
-    /// The largest difference of a case with itself, in either record.
+    /// Differences up to this part are not told from none.
     noise: f64,
+    /// How far its passes differ, in the record where they differ more.
+    a_to_a: f64,
     verdict: Verdict,
+}
+
+/// Whether what is to be compared are records, and not builds of this program.
+pub(crate) fn are_records(args: &CompareArgs) -> anyhow::Result<bool> {
+    let both = [&args.old, &args.new];
+    let [old, new] = both.map(|name| is_record(name, &args.records));
+    for (name, is_record) in both.into_iter().zip([old, new]) {
+        ensure!(
+            is_record || name.is_file(),
+            "{} is neither a program nor a record: expected a file, or the name of a record in {} ({})",
+            name.display(),
+            args.records.display(),
+            names(&args.records).join(", ")
+        );
+    }
+    ensure!(
+        old == new,
+        "{} is a record and {} is a program: expected two of a kind",
+        both[usize::from(new)].display(),
+        both[usize::from(old)].display()
+    );
+    Ok(old)
 }
 
 /// Compares, and says with its exit code whether any case of the new record is slower.
@@ -74,9 +114,18 @@ fn check_machines(old: &Saved, new: &Saved, across_machines: bool) -> anyhow::Re
 }
 
 fn compare<'a>(old: &'a Saved, new: &Saved) -> Vec<Comparison<'a>> {
-    let noise = noise(old).max(noise(new));
+    let both = |case| (old.of(case), new.of(case));
+    let differences = |case| {
+        let (old, new) = both(case);
+        difference(&old).max(difference(&new))
+    };
+    let cases = old.cases();
+    let usual = usual(cases.iter().map(|case| differences(case)).collect());
     let of = |case| {
-        let ratio = ratio(&old.of(case), &new.of(case))?;
+        let (old, new) = both(case);
+        let ratio = ratio(&old, &new)?;
+        let a_to_a = differences(case);
+        let noise = a_to_a.max(DEVIATIONS * usual).max(LEAST);
         Some(Comparison {
             case,
             paired: false,
@@ -84,20 +133,27 @@ fn compare<'a>(old: &'a Saved, new: &Saved) -> Vec<Comparison<'a>> {
             ratio_low: ratio.low,
             ratio_high: ratio.high,
             noise,
+            a_to_a,
             verdict: Verdict::beyond(&ratio, noise),
         })
     };
-    old.cases().into_iter().filter_map(of).collect()
+    cases.into_iter().filter_map(of).collect()
 }
 
-/// The largest difference of a case with itself, as a part of it.
-fn noise(record: &Saved) -> f64 {
-    let differences = record.cases().into_iter().map(|case| {
-        let fractions = record.of(case).into_iter().map(|t| t.fraction_of_peak);
-        let least = fractions.clone().fold(f64::INFINITY, f64::min);
-        fractions.fold(0.0, f64::max) / least - 1.0
-    });
-    differences.fold(0.0, f64::max)
+/// How far the passes of a case differ from each other, as a part of the least.
+fn difference(passes: &[&Timed]) -> f64 {
+    let fractions = passes.iter().map(|timed| timed.fraction_of_peak);
+    let least = fractions.clone().fold(f64::INFINITY, f64::min);
+    fractions
+        .reduce(f64::max)
+        .map_or(0.0, |most| most / least - 1.0)
+}
+
+/// The lower of the middle two: of a calm case and a wild one that of the calm one.
+fn usual(mut differences: Vec<f64>) -> f64 {
+    differences.sort_by(f64::total_cmp);
+    let middle = differences.len().saturating_sub(1) / 2;
+    differences.get(middle).copied().unwrap_or(0.0)
 }
 
 /// Old fraction over new fraction; `None` if the case is missing in one.
@@ -125,12 +181,12 @@ impl Comparison<'_> {
             print_json(&Versioned::new("compare", self))?;
         } else {
             print_line(&format!(
-                "{:<56} takes {:.3} times as long ({:.3} to {:.3}), noise {:.3}: {}",
+                "{:<56} takes {:.3} times as long ({:.3} to {:.3}), noise {:.1} %: {}",
                 self.case,
                 self.ratio,
                 self.ratio_low,
                 self.ratio_high,
-                self.noise,
+                100.0 * self.noise,
                 self.verdict.words()
             ))?;
         }
@@ -141,7 +197,7 @@ impl Comparison<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::records::tests::record;
+    use crate::records::tests::{record, record_of};
 
     fn verdict(old: [f64; 2], new: [f64; 2]) -> Verdict {
         compare(&record(old), &record(new))[0].verdict
@@ -152,10 +208,44 @@ mod tests {
         assert_eq!(verdict([0.80, 0.80], [0.60, 0.60]), Verdict::Slower);
         assert_eq!(verdict([0.60, 0.60], [0.80, 0.80]), Verdict::Faster);
         assert_eq!(verdict([0.80, 0.80], [0.80, 0.80]), Verdict::Same);
-        // Within the intervals of 0.01 to either side.
-        assert_eq!(verdict([0.80, 0.80], [0.79, 0.79]), Verdict::Same);
+        // Beyond the intervals of 0.01 to either side, and within the least noise.
+        assert_eq!(verdict([0.80, 0.80], [0.77, 0.77]), Verdict::Same);
         // The first record differs from itself by more than the two differ.
         assert_eq!(verdict([0.60, 0.90], [0.70, 0.70]), Verdict::Same);
+    }
+
+    #[test]
+    fn a_wild_case_does_not_hide_what_a_calm_one_says() {
+        let wild = ("wild", [0.40, 0.83]);
+        for others in [1, 9] {
+            let calm: Vec<_> = (0..others).map(|i| format!("calm {i}")).collect();
+            let with = |fraction: f64| {
+                let cases = calm
+                    .iter()
+                    .map(|case| (case.as_str(), [fraction, fraction]));
+                record_of(&cases.chain([wild]).collect::<Vec<_>>())
+            };
+            let (old, new) = (with(0.80), with(0.72));
+            let comparisons = compare(&old, &new);
+            let verdict = |case: &str| {
+                let found = comparisons.iter().find(|c| c.case == case);
+                found.map(|comparison| comparison.verdict)
+            };
+            assert_eq!(verdict("calm 0"), Some(Verdict::Slower), "{comparisons:?}");
+            assert_eq!(verdict("wild"), Some(Verdict::Same), "{comparisons:?}");
+        }
+    }
+
+    #[test]
+    fn cases_that_usually_differ_from_themselves_are_not_calm_by_chance() {
+        let with = |factor: f64| {
+            let noisy = [("b", [0.8, 0.76]), ("c", [0.8, 0.75]), ("d", [0.76, 0.8])];
+            record_of(&[&[("a", [0.8 * factor, 0.8 * factor])], &noisy[..]].concat())
+        };
+        let (old, new) = (with(1.0), with(0.9));
+        let first = &compare(&old, &new)[0];
+        assert!((first.noise - 3.0 * (0.8 / 0.76 - 1.0)).abs() < 1e-12);
+        assert_eq!((first.a_to_a, first.verdict), (0.0, Verdict::Same));
     }
 
     #[test]

@@ -35,6 +35,9 @@ pub(crate) struct Machine {
     pub(crate) revision: String,
     pub(crate) rustc: String,
     unix_seconds: u64,
+    /// Why the revision is not in the history of the repository, where it is not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    not_in_history: Option<String>,
 }
 
 impl Machine {
@@ -50,6 +53,7 @@ impl Machine {
             revision: env!("BENCH_HARNESS_REVISION").to_owned(),
             rustc: env!("BENCH_HARNESS_RUSTC").to_owned(),
             unix_seconds: now.map_or(0, |now| now.as_secs()),
+            not_in_history: None,
         }
     }
 
@@ -157,8 +161,19 @@ fn machine_of(text: &str) -> anyhow::Result<(Machine, impl Iterator<Item = &str>
 
 /// Whether there is a record of this name, or in this file.
 pub(crate) fn is_record(name: &Path, directory: &Path) -> bool {
-    let path = path_of(name, directory);
-    path.extension().is_some_and(|end| end == EXTENSION) && path.is_file()
+    path_of(name, directory).is_file()
+}
+
+/// The names of the records in a directory, sorted.
+fn names(directory: &Path) -> Vec<String> {
+    let files = fs::read_dir(directory).into_iter().flatten().flatten();
+    let mut names: Vec<_> = files
+        .map(|file| file.path())
+        .filter(|path| path.extension().is_some_and(|end| end == EXTENSION))
+        .filter_map(|path| Some(path.file_stem()?.to_str()?.to_owned()))
+        .collect();
+    names.sort_unstable();
+    names
 }
 
 fn path_of(name: &Path, directory: &Path) -> PathBuf {
@@ -178,15 +193,23 @@ pub(crate) mod tests {
 
     /// A record of one case with these fractions of the peak in its two passes.
     pub(crate) fn record(fractions: [f64; 2]) -> Saved {
+        record_of(&[("E 784,10 x128, 1 T", fractions)])
+    }
+
+    /// A record of cases with these fractions of the peak in their two passes.
+    pub(crate) fn record_of(cases: &[(&str, [f64; 2])]) -> Saved {
         let mut text = MACHINE.to_owned();
-        for (pass, fraction) in (1..).zip(fractions) {
-            let (low, high) = (fraction - 0.01, fraction + 0.01);
-            text += &format!(
-                "\n{{\"pass\":{pass},\"suite\":\"train\",\"case\":\"E 784,10 x128, 1 T\",\
-                 \"isa\":\"avx2\",\"threads\":1,\"median_ns\":2000.0,\"gflop_per_s\":50.0,\
-                 \"fraction_of_peak\":{fraction},\"fraction_low\":{low},\"fraction_high\":{high},\
-                 \"samples_per_s\":64000000.0}}"
-            );
+        for pass in 0..2 {
+            for (case, fractions) in cases {
+                let fraction = fractions[pass];
+                let (pass, low, high) = (pass + 1, fraction - 0.01, fraction + 0.01);
+                text += &format!(
+                    "\n{{\"pass\":{pass},\"suite\":\"train\",\"case\":\"{case}\",\
+                     \"isa\":\"avx2\",\"threads\":1,\"median_ns\":2000.0,\"gflop_per_s\":50.0,\
+                     \"fraction_of_peak\":{fraction},\"fraction_low\":{low},\
+                     \"fraction_high\":{high},\"samples_per_s\":64000000.0}}"
+                );
+            }
         }
         Saved::parse(&text).expect("a record")
     }

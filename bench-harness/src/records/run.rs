@@ -1,49 +1,34 @@
 //! Makes a record: every case in a process of its own, all of them twice.
 //!
-//! A line is written as soon as it is known, so what was measured stays when the run is cut short.
+//! A line is written as soon as it is known, to a file beside the record (`NAME.partial.jsonl`) that takes
+//! its place when it is whole. So what was measured stays when the run is cut short, and so does the
+//! record that was there before.
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, ensure};
 use serde_json::{Map, Value};
 
-use super::{Machine, PASSES, path_of};
+use super::{EXTENSION, Machine, PASSES, machine_of, path_of};
 use crate::args::RunArgs;
 use crate::progress::{Progress, is_interrupted};
 use crate::report::print_line;
 
-/// What is timed when no case is given.
-const USUAL: [&str; 5] = [
-    "gemm --suite training --op nt",
-    "gemm --suite squares --op nn",
-    "train --suite small",
-    "train --suite small --threads 0",
-    "infer --suite small",
-];
-
 /// Runs all cases and saves what they say.
 pub(crate) fn run(args: &RunArgs) -> anyhow::Result<()> {
-    let cases: Vec<Vec<String>> = if args.case.is_empty() {
-        let words = |line: &str| line.split(' ').map(str::to_owned).collect();
-        USUAL.map(words).into()
-    } else {
-        vec![args.case.clone()]
-    };
-    fs::create_dir_all(&args.records)?;
+    let cases = args.cases()?;
     let path = path_of(args.save.as_ref(), &args.records);
-    let mut file =
-        File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
-    writeln!(file, "{}", serde_json::to_string(&Machine::here())?)?;
     if let Some(lines) = &args.lines {
-        for object in objects_of(lines)? {
-            writeln!(file, "{}", serde_json::to_string(&object)?)?;
-        }
-        print_line(&path.display().to_string())?;
-        return Ok(());
+        let text = read_record(lines)?;
+        let mut file = Partial::of(path)?;
+        file.write(&text)?;
+        return file.finish();
     }
+    let mut file = Partial::of(path)?;
+    file.write(&format!("{}\n", serde_json::to_string(&Machine::here())?))?;
     let progress = Progress::of("run", u64::from(PASSES) * cases.len() as u64);
     for pass in 1..=PASSES {
         for case in &cases {
@@ -55,24 +40,76 @@ pub(crate) fn run(args: &RunArgs) -> anyhow::Result<()> {
             run_case(&[&case[..], &budget].concat(), |mut object| {
                 object.insert("case".to_owned(), describe(&object).into());
                 object.insert("pass".to_owned(), pass.into());
-                Ok(writeln!(file, "{}", serde_json::to_string(&object)?)?)
+                file.write(&format!("{}\n", serde_json::to_string(&object)?))
             })?;
             progress.advance(1);
         }
     }
-    print_line(&path.display().to_string())?;
-    Ok(())
+    file.finish()
 }
 
-/// The objects in a file, one a line.
-fn objects_of(path: &Path) -> anyhow::Result<Vec<Map<String, Value>>> {
+/// A record that is being made.
+struct Partial {
+    path: PathBuf,
+    partial: PathBuf,
+    file: File,
+}
+
+impl Partial {
+    /// Of the record that is to lie at `path`.
+    fn of(path: PathBuf) -> anyhow::Result<Self> {
+        if let Some(directory) = path.parent() {
+            fs::create_dir_all(directory)
+                .with_context(|| format!("cannot make the directory {}", directory.display()))?;
+        }
+        let partial = path.with_extension(format!("partial.{EXTENSION}"));
+        let file = File::create(&partial)
+            .with_context(|| format!("cannot write {}", partial.display()))?;
+        Ok(Self {
+            path,
+            partial,
+            file,
+        })
+    }
+
+    fn write(&mut self, text: &str) -> anyhow::Result<()> {
+        let written = self.file.write_all(text.as_bytes());
+        written.with_context(|| format!("cannot write {}", self.partial.display()))
+    }
+
+    /// Puts it in the place of the record, unless Ctrl-C left it half, and says where it lies.
+    fn finish(self) -> anyhow::Result<()> {
+        self.file.sync_all()?;
+        let path = if is_interrupted() {
+            self.partial
+        } else {
+            fs::rename(&self.partial, &self.path)
+                .with_context(|| format!("cannot write {}", self.path.display()))?;
+            self.path
+        };
+        print_line(&path.display().to_string())?;
+        Ok(())
+    }
+}
+
+/// A file that is a record already: first the machine, revision and compiler of the program that was
+/// measured, then objects.
+fn read_record(path: &Path) -> anyhow::Result<String> {
     let text =
         fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-    let objects = text.lines().enumerate().map(|(index, line)| {
-        serde_json::from_str(line)
-            .with_context(|| format!("{}: line {}", path.display(), index + 1))
-    });
-    objects.collect()
+    let lines = || -> anyhow::Result<()> {
+        let (_, lines) = machine_of(&text).context(
+            "the lines of another program begin with what `bench-harness machine` of the build that \
+             was measured prints",
+        )?;
+        for (index, line) in lines.enumerate() {
+            let object: Result<Map<String, Value>, _> = serde_json::from_str(line);
+            object.with_context(|| format!("line {}", index + 2))?;
+        }
+        Ok(())
+    };
+    lines().with_context(|| path.display().to_string())?;
+    Ok(text)
 }
 
 /// Runs one case in a process of its own and hands over each object it prints. Ctrl-C is an early end

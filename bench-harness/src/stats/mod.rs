@@ -60,6 +60,18 @@ impl Spread {
     }
 }
 
+impl Spread {
+    /// The same in a unit that is so many times as large.
+    pub(crate) fn in_units_of(self, unit: f64) -> Self {
+        Self {
+            min: self.min / unit,
+            max: self.max / unit,
+            mad: self.mad / unit,
+            ..self
+        }
+    }
+}
+
 impl fmt::Display for Spread {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { min, max, mad, .. } = self;

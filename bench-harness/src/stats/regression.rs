@@ -6,6 +6,12 @@
 //!
 //! The interval is that of Student's distribution with `n - 2` degrees of freedom. It covers what
 //! makes points leave the line for whatever reason, timing or a cache that is full.
+//!
+//! Where each call costs something beside what grows, `y = a + b x` is the law and its exponent is below 1
+//! at all sizes, the more so the smaller they are. [`FixedCost`] fits that, with relative residuals, so
+//! that small sizes count as much as large ones:
+//!
+//! `a, b = argmin sum ((a + b x - y) / y)^2`.
 
 use serde::Serialize;
 
@@ -54,10 +60,101 @@ impl PowerLaw {
     }
 }
 
+impl PowerLaw {
+    /// Root of the mean square of what the points, at least one, leave of the law relative to themselves.
+    fn misfit(&self, points: &[(f64, f64)]) -> f64 {
+        let n = points.len() as f64;
+        let over = |&(x, y): &(f64, f64)| y.ln() - self.exponent * x.ln();
+        let mean = points.iter().map(over).sum::<f64>() / n;
+        let square = |point| ((mean - over(point)).exp() - 1.0).powi(2);
+        (points.iter().map(square).sum::<f64>() / n).sqrt()
+    }
+}
+
+/// `y = fixed + slope x`, and the exponent of what is left without the fixed cost.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub(crate) struct FixedCost {
+    pub(crate) fixed: f64,
+    pub(crate) slope: f64,
+    /// Of `y - fixed`.
+    #[serde(flatten, with = "beyond")]
+    pub(crate) beyond: PowerLaw,
+}
+
+/// The fields of the law beyond the fixed cost, under names of their own.
+mod beyond {
+    use serde::{Serialize, Serializer};
+
+    use super::PowerLaw;
+
+    pub(super) fn serialize<S: Serializer>(law: &PowerLaw, to: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct Beyond {
+            exponent_beyond: f64,
+            low_beyond: f64,
+            high_beyond: f64,
+        }
+        let PowerLaw {
+            exponent,
+            low,
+            high,
+        } = *law;
+        let beyond = Beyond {
+            exponent_beyond: exponent,
+            low_beyond: low,
+            high_beyond: high,
+        };
+        beyond.serialize(to)
+    }
+}
+
+impl FixedCost {
+    /// The line nearest to the points, all positive, if it is nearer to them than `law`, their power law,
+    /// and the fixed cost is one: above 0, and below each point.
+    pub(crate) fn fit(points: &[(f64, f64)], law: &PowerLaw) -> Option<Self> {
+        let sum = |of: &dyn Fn(f64, f64) -> f64| -> f64 {
+            points.iter().map(|&(x, y)| of(x, y) / (y * y)).sum()
+        };
+        let (w, wx, wxx) = (sum(&|_, _| 1.0), sum(&|x, _| x), sum(&|x, _| x * x));
+        let (wy, wxy) = (sum(&|_, y| y), sum(&|x, y| x * y));
+        let determinant = w * wxx - wx * wx;
+        let fixed = (wy * wxx - wx * wxy) / determinant;
+        let slope = (w * wxy - wx * wy) / determinant;
+        let is_cost = fixed > 0.0 && slope > 0.0 && points.iter().all(|&(_, y)| y > fixed);
+        let square = |&(x, y): &(f64, f64)| ((fixed + slope * x) / y - 1.0).powi(2);
+        let squares = points.iter().map(square).sum::<f64>();
+        let misfit = (squares / points.len() as f64).sqrt();
+        if !is_cost || misfit >= law.misfit(points) {
+            return None;
+        }
+        let rest: Vec<_> = points.iter().map(|&(x, y)| (x, y - fixed)).collect();
+        Some(Self {
+            fixed,
+            slope,
+            beyond: PowerLaw::fit(&rest)?,
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::stats::noise::Noise;
+
+    #[test]
+    fn a_fixed_cost_is_found_and_what_has_none_has_none() {
+        let points = |of: fn(f64) -> f64| [1.0, 2.0, 4.0, 8.0, 16.0, 32.0].map(|x| (x, of(x)));
+        let fit = |of| {
+            let points = points(of);
+            FixedCost::fit(&points, &PowerLaw::fit(&points).expect("six points"))
+        };
+        let line = fit(|x| 3.0 + 2.0 * x).expect("a line");
+        assert!((line.fixed - 3.0).abs() < 1e-9 && (line.slope - 2.0).abs() < 1e-9);
+        assert!((line.beyond.exponent - 1.0).abs() < 1e-9, "{line:?}");
+        // A power is a power: a line is farther from it.
+        assert_eq!(fit(|x| x.powf(0.9)), None);
+        assert_eq!(fit(|x| x.powf(1.1)), None);
+    }
 
     #[test]
     fn a_law_without_noise_is_found_exactly() {

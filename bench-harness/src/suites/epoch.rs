@@ -6,7 +6,7 @@
 
 use std::time::Instant;
 
-use anyhow::ensure;
+use anyhow::{Context, ensure};
 use kernels::{Targets, Team, with_team};
 use mlp::{BatchBuffer, Batches, Data, Dataset, Trainer};
 use serde::Serialize;
@@ -16,10 +16,11 @@ use crate::floats::uniform;
 use crate::machine;
 use crate::network::Batch;
 use crate::progress::{each, is_interrupted};
-use crate::report::{Versioned, print_json, print_line};
+use crate::report::{Beside, Versioned, print_json, print_line};
 use crate::stats::bootstrap::Estimate;
 use crate::stats::median;
 use crate::suites::network::{Ours, Work};
+use crate::timing::Series;
 
 /// Bytes of all samples: beyond what a core can count on of any cache.
 const BYTES: usize = 96 << 20;
@@ -52,6 +53,8 @@ struct Found {
     data_share: f64,
     data_share_low: f64,
     data_share_high: f64,
+    #[serde(flatten)]
+    beside: Beside,
 }
 
 /// What one epoch took for each batch, in nanoseconds.
@@ -71,17 +74,19 @@ impl Epoch {
 
 /// Runs the suite.
 pub(crate) fn run(args: &EpochArgs) -> anyhow::Result<()> {
-    let networks = networks_named(&args.networks);
-    ensure!(
-        !networks.is_empty(),
-        "--networks: expected letters from A to H, got {:?}",
-        args.networks
-    );
+    let networks = networks_named(&args.networks).filter(|networks| !networks.is_empty());
+    let networks = networks.with_context(|| {
+        format!(
+            "--networks: expected letters from A to H, got {:?}",
+            args.networks
+        )
+    })?;
     for network in each("epoch", networks) {
         let found = run_case(args, network)?;
         if args.common.json {
             print_json(&Versioned::new("epoch", &found))?;
         } else {
+            found.beside.warn(&found.network.title())?;
             print_line(&format!(
                 "{:<40} {:>8} samples {:>2} T: shuffle {:>7.2} us, gather {:>8.2} us, step {:>10.2} \
                  us a batch: data are {:.2} % of the epoch ({:.2} to {:.2})",
@@ -110,6 +115,7 @@ fn run_case(args: &EpochArgs, network: NetworkArgs) -> anyhow::Result<Found> {
     let work = Work::Step(OptimizerName::Adam);
     let mut ours = Ours::checked(&mut net, &network, &batch, work, args.common.threads)?;
     check_gather(dataset.data(), network.batch)?;
+    let mut series = Series::default();
     let epochs = with_team(args.common.threads, |team| {
         machine::gather(team);
         let started = Instant::now();
@@ -126,12 +132,13 @@ fn run_case(args: &EpochArgs, network: NetworkArgs) -> anyhow::Result<Found> {
                 number,
                 team,
             )?);
+            series.probe(isa, team);
         }
         Ok::<_, anyhow::Error>(epochs)
     })?;
     let of = |part: fn(&Epoch) -> f64| epochs.iter().map(part).collect::<Vec<_>>();
     let share = Estimate::of_median(&[of(|epoch| epoch.data_share())]);
-    let share = share.ok_or_else(|| anyhow::anyhow!("nothing was timed"))?;
+    let share = share.context("nothing was timed")?;
     let middle = |part| median(&of(part)).unwrap_or(f64::NAN);
     Ok(Found {
         samples: dataset.n_samples(),
@@ -144,6 +151,7 @@ fn run_case(args: &EpochArgs, network: NetworkArgs) -> anyhow::Result<Found> {
         data_share: share.value,
         data_share_low: share.low,
         data_share_high: share.high,
+        beside: Beside::of(&series).context("nothing was timed")?,
         network,
     })
 }

@@ -13,7 +13,7 @@ use crate::floats::{Floats, filled};
 use crate::operands::Operands;
 use crate::peers::{self, Multiply};
 use crate::progress::each;
-use crate::report::{Figures, OURS, Record, Setting};
+use crate::report::{Figures, OURS, Record, Setting, print_line};
 use crate::stats::bootstrap::Estimate;
 use crate::stats::verdict::Verdict;
 use crate::timing::{Contestant, in_turn, time_calls};
@@ -37,7 +37,7 @@ pub(super) const SQUARES: [usize; 8] = [8, 16, 32, 64, 128, 256, 512, 1024];
 
 /// The arguments of one case, as given.
 #[derive(Clone, Copy, Debug, Serialize)]
-pub(super) struct Case {
+pub(crate) struct Case {
     pub(super) m: usize,
     pub(super) n: usize,
     pub(super) k: usize,
@@ -60,6 +60,13 @@ impl Case {
             m > 0 && n > 0 && k > 0,
             "gemm: expected m, n and k of at least 1, got {m} x {n} x {k}: there is nothing to time"
         );
+        // A, B and C, and twice more of each in packed form or as a second result.
+        let product = |a: usize, b: usize| a.checked_mul(b);
+        let values = product(m, k)
+            .zip(product(k, n))
+            .zip(product(m, n))
+            .and_then(|((a, b), c)| a.checked_add(b)?.checked_add(c)?.checked_mul(2));
+        machine::ensure_memory(&format!("gemm: {}", self.title()), values)?;
         Ok(Operands::random(m, n, k, op))
     }
 }
@@ -76,6 +83,9 @@ struct Comparison {
     noise: Option<f64>,
     /// Which of the two is faster beyond the noise, if any.
     verdict: Option<Verdict>,
+    /// The precisions that run the same product, where none was asked for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    asked_alike: Vec<Precision>,
 }
 
 impl Comparison {
@@ -86,6 +96,7 @@ impl Comparison {
         time_over_ours_high: None,
         noise: None,
         verdict: None,
+        asked_alike: Vec::new(),
     };
 
     fn of(theirs: &[f64], ours: &[f64], ours_again: &[f64]) -> Option<Self> {
@@ -97,11 +108,21 @@ impl Comparison {
             time_over_ours_high: Some(ratio.high),
             noise: Some(a_to_a.distance_from_one()),
             verdict: Some(Verdict::of(&ratio, &a_to_a)),
+            asked_alike: Vec::new(),
         })
     }
 
     /// The same in a table.
     fn note(&self) -> String {
+        let alike: Vec<_> = self.asked_alike.iter().map(|p| p.name()).collect();
+        let alike = match alike[..] {
+            [] => String::new(),
+            _ => format!(", what {} run", alike.join(", ")),
+        };
+        format!("{}{alike}", self.over_ours())
+    }
+
+    fn over_ours(&self) -> String {
         let (Some(ratio), Some(noise), Some(verdict)) =
             (self.time_over_ours, self.noise, self.verdict)
         else {
@@ -135,6 +156,7 @@ pub(super) struct Ours<'a> {
     kernels: &'static Kernels,
     operands: &'a Operands,
     threads: usize,
+    asked: Precision,
     /// B, if it is packed before anything is timed.
     packed: Option<PackedB>,
     workspace: Workspace,
@@ -146,14 +168,15 @@ impl<'a> Ours<'a> {
         kernels: &'static Kernels,
         operands: &'a Operands,
         threads: usize,
-        prepacked: bool,
+        (prepacked, asked): (bool, Precision),
     ) -> Result<Self, KernelError> {
         let b = view(&operands.b, operands.b_stored(), operands.b_is_transposed())?;
         Ok(Self {
             kernels,
             operands,
             threads,
-            packed: prepacked.then(|| kernels.pack_b(b, operands.m)),
+            asked,
+            packed: prepacked.then(|| kernels.pack_b_for(b, operands.m, asked)),
             workspace: Workspace::new(),
             // NaN, so that an element that is not written is noticed.
             c: filled(operands.m * operands.n, f32::NAN),
@@ -168,6 +191,10 @@ impl<'a> Ours<'a> {
         let gemm = match &self.packed {
             Some(packed) => Gemm::new(a, packed),
             None => Gemm::new(a, b),
+        };
+        let gemm = Gemm {
+            precision: self.asked,
+            ..gemm
         };
         let mut result = Ok(());
         let elapsed = time_calls(calls, || {
@@ -185,9 +212,7 @@ impl<'a> Ours<'a> {
         let Operands { m, n, k, .. } = *self.operands;
         match &self.packed {
             Some(packed) => packed.precision(),
-            None => self
-                .kernels
-                .effective_precision(Precision::process_wide(), (m, n, k)),
+            None => self.kernels.effective_precision(self.asked, (m, n, k)),
         }
     }
 
@@ -239,20 +264,19 @@ impl Contestant for Peer<'_> {
 
 /// Runs the suite.
 pub(crate) fn run(args: &GemmArgs) -> anyhow::Result<()> {
-    args.common.precision.set_process_wide();
     let kernels = args.common.kernels()?;
     let mut standings = Standings::default();
     for case in each("gemm", cases(args)?) {
         standings.add(run_case(args, kernels, case)?);
     }
     if !args.common.json {
-        standings.print();
+        standings.print()?;
     }
     Ok(())
 }
 
 /// The cases that the arguments name.
-pub(super) fn cases(args: &GemmArgs) -> anyhow::Result<Vec<Case>> {
+pub(crate) fn cases(args: &GemmArgs) -> anyhow::Result<Vec<Case>> {
     let shapes: Vec<_> = match args.suite {
         Some(ShapeTable::Training) => TRAINING.to_vec(),
         Some(ShapeTable::Squares) => SQUARES.map(|n| (n, n, n)).to_vec(),
@@ -288,12 +312,12 @@ pub(crate) fn with_ours<R>(
     args: &GemmArgs,
     then: impl FnOnce(&mut dyn Contestant) -> anyhow::Result<R>,
 ) -> anyhow::Result<R> {
-    args.common.precision.set_process_wide();
     let kernels = args.common.kernels()?;
     let case = *cases(args)?.first().context("no shape was given")?;
     let operands = case.operands()?;
     let threads = with_team(args.common.threads, Team::threads);
-    let mut ours = Ours::new(kernels, &operands, threads, case.prepacked)?;
+    let asked = args.common.precision();
+    let mut ours = Ours::new(kernels, &operands, threads, (case.prepacked, asked))?;
     ours.check()?;
     then(&mut ours)
 }
@@ -309,37 +333,61 @@ fn run_case(
     } = case;
     let operands = case.operands()?;
     let threads = with_team(args.common.threads, Team::threads);
-    let mut contestants = checked_contestants(args, kernels, &operands, threads)?;
+    let asked = args.common.precisions();
+    let what_runs = |&asked: &Precision| kernels.effective_precision(asked, (m, n, k));
+    // One for each that runs, the usual one first.
+    let mut distinct: Vec<Precision> = Vec::new();
+    for precision in &asked {
+        if !distinct
+            .iter()
+            .any(|known| what_runs(known) == what_runs(precision))
+        {
+            distinct.push(*precision);
+        }
+    }
+    let alike = |runs: Precision| -> Vec<Precision> {
+        let alike = asked.iter().filter(|&asked| what_runs(asked) == runs);
+        if asked.len() > 1 {
+            alike.copied().collect()
+        } else {
+            Vec::new()
+        }
+    };
+    let mut contestants = checked_contestants(args, kernels, &operands, threads, &distinct)?;
     let isa = kernels.isa();
     let is_compared = contestants.len() > 1;
     if is_compared {
-        contestants.push(Box::new(Ours::new(kernels, &operands, threads, prepacked)?));
+        let again = Ours::new(kernels, &operands, threads, (prepacked, distinct[0]))?;
+        contestants.push(Box::new(again));
     }
     let mut series = in_turn(&mut contestants, isa, args.common.budget());
     let ours_again = if is_compared { series.pop() } else { None };
     let title = case.title();
     let mut ratios = Vec::new();
-    for (contestant, timings) in contestants.iter().zip(&series) {
+    for (index, (contestant, timings)) in contestants.iter().zip(&series).enumerate() {
         let name = contestant.name();
         let figures = Figures::of(timings, cost::gemm(m, n, k)).context("nothing was timed")?;
-        let is_ours = name == OURS;
+        // Ours come first.
+        let precision_asked = distinct.get(index).copied();
         let comparison = ours_again
             .as_ref()
-            .filter(|_| !is_ours)
+            .filter(|_| index > 0)
             .and_then(|again| Comparison::of(&timings.ns, &series[0].ns, &again.ns))
             .unwrap_or(Comparison::NONE);
+        let comparison = Comparison {
+            asked_alike: precision_asked.map_or_else(Vec::new, |asked| alike(what_runs(&asked))),
+            ..comparison
+        };
         let note = comparison.note();
-        ratios.extend(comparison.time_over_ours.map(|ratio| (name.clone(), ratio)));
+        if precision_asked.is_none() {
+            ratios.extend(comparison.time_over_ours.map(|ratio| (name.clone(), ratio)));
+        }
         let setting = Setting {
             r#impl: name,
-            isa: if is_ours { isa.name() } else { "auto" },
+            isa: precision_asked.map_or("auto", |_| isa.name()),
             threads: contestant.threads(),
-            precision: if is_ours {
-                kernels.effective_precision(args.common.precision, (m, n, k))
-            } else {
-                Precision::Ieee
-            },
-            precision_asked: args.common.precision,
+            precision: precision_asked.map_or(Precision::Ieee, |asked| what_runs(&asked)),
+            precision_asked: precision_asked.unwrap_or(Precision::Ieee),
         };
         Record::new("gemm", case, setting, figures, comparison).print(
             args.common.json,
@@ -350,21 +398,26 @@ fn run_case(
     if !args.common.json
         && let Some((name, ratio)) = fastest(&ratios)
     {
-        println!("{title:<24} {}", Standings::words(name, ratio));
+        print_line(&format!("{title:<24} {}", Standings::words(name, ratio)))?;
     }
     Ok(ratios)
 }
 
-/// Ours and, if asked for, the peers, after the product of each has been held against f64.
+/// Ours in each of these precisions and, if asked for, the peers, after the product of each has been held
+/// against f64.
 fn checked_contestants<'a>(
     args: &GemmArgs,
     kernels: &'static Kernels,
     operands: &'a Operands,
     threads: usize,
+    precisions: &[Precision],
 ) -> anyhow::Result<Vec<Box<dyn Contestant + 'a>>> {
-    let mut ours = Ours::new(kernels, operands, threads, args.prepacked)?;
-    ours.check()?;
-    let mut contestants: Vec<Box<dyn Contestant>> = vec![Box::new(ours)];
+    let mut contestants: Vec<Box<dyn Contestant>> = Vec::new();
+    for &precision in precisions {
+        let mut ours = Ours::new(kernels, operands, threads, (args.prepacked, precision))?;
+        ours.check()?;
+        contestants.push(Box::new(ours));
+    }
     let libraries = if args.peers {
         peers::all(threads)
     } else {

@@ -12,8 +12,9 @@ use crate::args::{LatencyArgs, NetworkArgs, OptimizerName};
 use crate::machine;
 use crate::network::Batch;
 use crate::progress::{Progress, is_interrupted};
-use crate::report::{Versioned, print_json, print_line};
+use crate::report::{Beside, Versioned, print_json, print_line};
 use crate::suites::network::{Ours, Work};
+use crate::timing::Series;
 
 /// Steps before the first that counts: they bring memory and clock to where they stay.
 const WARM_UP: u64 = 1_000;
@@ -52,7 +53,9 @@ struct Found {
     peak_rss_bytes: Option<u64>,
     /// The same before the network was built.
     rss_before_bytes: Option<u64>,
-    clock_ghz: Option<f64>,
+    /// Probed between blocks of steps.
+    #[serde(flatten)]
+    beside: Beside,
 }
 
 /// One step in so many takes longer.
@@ -87,9 +90,11 @@ pub(crate) fn run(args: &LatencyArgs) -> anyhow::Result<()> {
     let isa = net.isa();
     let work = Work::Step(args.optimizer);
     let mut ours = Ours::checked(&mut net, &network, &batch, work, args.threads)?;
+    let mut series = Series::default();
     with_team(args.threads, |team| {
         machine::gather(team);
-        time(args.steps, &mut ns, |team| ours.call(team), team)
+        let probe = || series.probe(isa, team);
+        time(args.steps, &mut ns, || ours.call(team), probe)
     })?;
     ns.sort_unstable();
     let at = |one_in| quantile(&ns, one_in);
@@ -117,11 +122,12 @@ pub(crate) fn run(args: &LatencyArgs) -> anyhow::Result<()> {
         histogram: histogram(&ns),
         peak_rss_bytes: peak_rss_bytes(),
         rss_before_bytes,
-        clock_ghz: machine::clock_ghz(),
+        beside: Beside::of(&series).context("nothing was timed")?,
     };
     if args.json {
         print_json(&Versioned::new("latency", &found))?;
     } else {
+        found.beside.warn(&found.network.title())?;
         found.print()?;
     }
     Ok(())
@@ -130,11 +136,11 @@ pub(crate) fn run(args: &LatencyArgs) -> anyhow::Result<()> {
 fn time(
     steps: u64,
     ns: &mut Vec<u32>,
-    mut step: impl FnMut(&Team) -> anyhow::Result<()>,
-    team: &Team,
+    mut step: impl FnMut() -> anyhow::Result<()>,
+    mut between: impl FnMut(),
 ) -> anyhow::Result<()> {
     for _ in 0..WARM_UP {
-        step(team)?;
+        step()?;
     }
     let progress = Progress::of("latency", steps);
     let mut left = steps;
@@ -142,11 +148,12 @@ fn time(
         let block = left.min(BLOCK);
         for _ in 0..block {
             let started = Instant::now();
-            step(team)?;
+            step()?;
             let elapsed = started.elapsed().as_nanos();
             ns.push(u32::try_from(elapsed).unwrap_or(u32::MAX));
         }
         left -= block;
+        between();
         progress.advance(block);
     }
     Ok(())

@@ -4,6 +4,7 @@ pub(crate) mod complexity;
 mod ensemble;
 mod epilogues;
 pub(crate) mod epoch;
+pub(crate) mod explain;
 pub(crate) mod fused;
 pub(crate) mod gemm;
 pub(crate) mod latency;

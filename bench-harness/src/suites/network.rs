@@ -190,7 +190,7 @@ impl Plan<'_> {
         network: &NetworkArgs,
         then: impl FnOnce(Ours<'_>, Isa) -> anyhow::Result<R>,
     ) -> anyhow::Result<R> {
-        self.common.precision.set_process_wide();
+        self.common.precision().set_process_wide();
         let batch = Batch::random(network)?;
         let mut net = network.build(self.common.isa)?;
         let isa = net.isa();

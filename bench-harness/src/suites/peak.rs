@@ -17,8 +17,9 @@ use crate::args::PeakArgs;
 use crate::floats::{Floats, filled};
 use crate::machine;
 use crate::progress::each;
-use crate::report::{Versioned, print_json, print_line};
+use crate::report::{ALONE, Versioned, print_json, print_line};
 use crate::stats::{self, Spread};
+use crate::timing::Series;
 use amx::{Amx, amx};
 
 /// Bursts and phases of each probe.
@@ -93,6 +94,8 @@ struct MultiplyAdd {
     clock_ghz: Option<f64>,
     clock_mad_ghz: Option<f64>,
     flop_per_cycle: Option<f64>,
+    /// Over as many times the peak of one thread; `None` for one.
+    cores_share: Option<f64>,
 }
 
 /// The peak of the matrix unit: products of bf16 numbers.
@@ -278,17 +281,22 @@ fn tile_multiply(operands: &'static str, loads: bool, team: &Team) -> Option<Til
 }
 
 fn multiply_add(isa: Isa, team: &Team) -> Option<MultiplyAdd> {
-    let [bursts, clocks] = bursts(team, |team| machine::peak_burst(isa, team))?;
-    let peak = stats::median(&bursts)?;
-    let clock = stats::median(&clocks);
+    let mut series = Series::default();
+    for _ in 0..REPEATS {
+        series.probe(isa, team);
+    }
+    let (peaks, clocks) = (&series.peak, &series.clock_ghz);
+    let peak = stats::median(peaks)?;
+    let clock = stats::median(clocks);
     Some(MultiplyAdd {
         isa: isa.name(),
         threads: team.threads(),
         peak_gflop_per_s: peak,
-        spread: Spread::of(&bursts)?,
+        spread: Spread::of(peaks)?,
         clock_ghz: clock,
-        clock_mad_ghz: Spread::of(&clocks).map(|clocks| clocks.mad),
+        clock_mad_ghz: Spread::of(clocks).map(|clocks| clocks.mad),
         flop_per_cycle: clock.map(|clock| peak / clock / team.threads() as f64),
+        cores_share: series.cores_share(),
     })
 }
 
@@ -420,13 +428,24 @@ impl Entry {
                 clock.spread
             ),
             Self::MultiplyAdd(peak) => format!(
-                "multiply-add   {:<12} {:>2} T {:>9.1} GFLOP/s {} at {:.2} GHz, {:.1} flop/cycle",
+                "multiply-add   {:<12} {:>2} T {:>9.1} GFLOP/s {} at {:.2} GHz, {:.1} flop/cycle{}",
                 peak.isa,
                 peak.threads,
                 peak.peak_gflop_per_s,
                 peak.spread,
                 peak.clock_ghz.unwrap_or(f64::NAN),
-                peak.flop_per_cycle.unwrap_or(f64::NAN)
+                peak.flop_per_cycle.unwrap_or(f64::NAN),
+                peak.cores_share.map_or(String::new(), |share| {
+                    let told = if share < ALONE {
+                        ": a neighbour has a core"
+                    } else {
+                        ""
+                    };
+                    format!(
+                        ", {:.0} % of what the threads reach alone{told}",
+                        100.0 * share
+                    )
+                })
             ),
             Self::Bandwidth(bandwidth) => format!(
                 "bandwidth      {:<5} {:<6} {:>2} T {:>9.1} GB/s    {} of {} KiB each",

@@ -101,7 +101,12 @@ fn run_case(
 ) -> anyhow::Result<Versus> {
     let operands = case.operands()?;
     let ours = |threads| -> anyhow::Result<_> {
-        let mut ours = Ours::new(kernels, &operands, threads, false)?;
+        let mut ours = Ours::new(
+            kernels,
+            &operands,
+            threads,
+            (false, args.common.precision()),
+        )?;
         ours.check()?;
         Ok(Box::new(ours))
     };

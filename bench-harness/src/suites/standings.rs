@@ -1,5 +1,9 @@
 //! Who wins a table of shapes, and by how much.
 
+use std::io;
+
+use crate::report::print_line;
+
 /// The peer that took the least time, as a multiple of ours.
 pub(super) fn fastest(ratios: &[(String, f64)]) -> Option<(&str, f64)> {
     ratios
@@ -38,28 +42,29 @@ impl Standings {
     }
 
     /// The table: geometric means and the worst case, where there was more than one case.
-    pub(super) fn print(&self) {
+    pub(super) fn print(&self) -> io::Result<()> {
         if self.best.len() < 2 {
-            return;
+            return Ok(());
         }
         let best = ("best of them per case".to_owned(), self.best.clone());
-        println!(
+        print_line(&format!(
             "\ntime over ours, {} cases: geometric mean, least, most",
             self.best.len()
-        );
+        ))?;
         for (name, ratios) in self.peers.iter().chain([&best]) {
             let Some(summary) = Summary::of(ratios) else {
                 continue;
             };
-            println!(
+            print_line(&format!(
                 "{name:<24} {:>7.3} {:>7.3} {:>7.3}  ours is faster in {} of {}",
                 summary.mean,
                 summary.least,
                 summary.most,
                 summary.above,
                 ratios.len()
-            );
+            ))?;
         }
+        Ok(())
     }
 }
 

@@ -67,7 +67,7 @@ pub(crate) fn run(args: &ThreadsArgs) -> anyhow::Result<()> {
         ))?;
         print_line(&products.gain().to_string())?;
     }
-    ensemble::run(&args.common, threads)
+    ensemble::run(args, threads)
 }
 
 fn run_case(args: &ThreadsArgs, network: NetworkArgs, threads: usize) -> anyhow::Result<Verdict> {

@@ -19,6 +19,7 @@ use crate::floats::{Floats, filled};
 use crate::machine;
 use crate::operands::Operands;
 use crate::progress::each;
+use crate::report::print_line;
 use crate::stats::{median, verdict::Verdict};
 use crate::timing::{Contestant, in_turn, time_calls};
 use crate::versus::Versus;
@@ -146,11 +147,11 @@ pub(crate) fn run(args: &GemmArgs) -> anyhow::Result<()> {
     if !args.common.json {
         let late = behind.iter().filter(|&&ratio| ratio > ALLOWED).count();
         let worst = behind.iter().copied().fold(f64::NAN, f64::max);
-        println!(
+        print_line(&format!(
             "the choice takes at most {worst:.3} times as long as the best way; more than {ALLOWED} \
              times in {late} of {} cases",
             behind.len()
-        );
+        ))?;
     }
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! Tables for people, in Markdown, made from a record: the figures of README and of the documentation
 //! come from here alone.
 
+mod checks;
 mod peers;
 
 use std::fs;
@@ -31,6 +32,8 @@ pub(crate) fn run(args: &TablesArgs) -> anyhow::Result<()> {
     let (machine, lines) = lines_of(name, &args.records)?;
     let tables = if let Some(record) = peers::Saved::read(name, &args.records)? {
         peers::table(&args.record, &record)
+    } else if let Some(table) = checks::table(&args.record, &machine, &lines) {
+        table
     } else if lines.iter().any(is_of_a_pass) {
         tables(&args.record, &Saved::read(name, &args.records)?)
     } else {

@@ -23,6 +23,16 @@ struct Timed {
     optimizer: Option<String>,
     threads: usize,
     r#impl: String,
+    /// `None` where it was left out.
+    #[serde(flatten)]
+    figures: Option<Figures>,
+    /// Why it was left out.
+    left_out: Option<String>,
+}
+
+/// What it took.
+#[derive(Clone, Copy, Debug, Deserialize)]
+struct Figures {
     median_ns: f64,
     /// Median of the paired ratios theirs / ours, and the ends of its 95 % interval.
     over_ours: f64,
@@ -102,25 +112,30 @@ pub(super) fn table(name: &str, record: &Saved) -> String {
     text += &format!("| case | ours | {} |\n", libraries.join(" | "));
     text += &format!("|---|---:|{}\n", "---:|".repeat(libraries.len()));
     for case in &cases {
-        let own = of(case, OURS).map_or(f64::NAN, |timed| timed.median_ns);
+        let own = of(case, OURS).and_then(|timed| timed.figures);
+        let own = own.map_or(f64::NAN, |figures| figures.median_ns);
         text += &format!("| {case} | {} |", duration(own));
         for library in &libraries {
-            text += &match of(case, library) {
-                Some(timed) => format!(
+            let timed = of(case, library);
+            text += &match timed.and_then(|timed| timed.figures) {
+                Some(figures) => format!(
                     " {} ({} to {}) |",
-                    ratio(timed.over_ours),
-                    ratio(timed.over_ours_low),
-                    ratio(timed.over_ours_high)
+                    ratio(figures.over_ours),
+                    ratio(figures.over_ours_low),
+                    ratio(figures.over_ours_high)
                 ),
-                None => " |".to_owned(),
+                None => match timed.and_then(|timed| timed.left_out.as_ref()) {
+                    Some(why) => format!(" {} |", why.replace('|', "/")),
+                    None => " |".to_owned(),
+                },
             };
         }
         text.push('\n');
     }
     text += "| geometric mean | |";
     for library in &libraries {
-        let ratios = cases.iter().filter_map(|case| of(case, library));
-        let logs: Vec<_> = ratios.map(|timed| timed.over_ours.ln()).collect();
+        let timed = cases.iter().filter_map(|case| of(case, library)?.figures);
+        let logs: Vec<_> = timed.map(|figures| figures.over_ours.ln()).collect();
         let mean = (logs.iter().sum::<f64>() / logs.len() as f64).exp();
         text += &format!(" {} |", ratio(mean));
     }
@@ -159,6 +174,7 @@ mod tests {
             line("slow 1.0", 1, 4000, 2.0),
             line("slower 2", 1, 64_000, 32.0),
             line(OURS, 2, 1000, 1.0),
+            r#"{"suite":"peers","of":"train","network":"A","layers":"7,5","batch":8,"optimizer":"sgd","threads":2,"impl":"slower 2","left_out":"no answer in 60 s"}"#.to_owned(),
             line("slow 1.0", 2, 8000, 8.0),
         ];
         std::fs::write(&path, lines.join("\n")).expect("a file");
@@ -173,7 +189,7 @@ the median of paired ratios with its 95 % interval.
 | case | ours | slow 1.0 | slower 2 |
 |---|---:|---:|---:|
 | train A 7,5 x8 sgd, 1 T | 2.00 us | 2.00 (2.00 to 2.00) | 32.0 (32.0 to 32.0) |
-| train A 7,5 x8 sgd, 2 T | 1.00 us | 8.00 (8.00 to 8.00) | |
+| train A 7,5 x8 sgd, 2 T | 1.00 us | 8.00 (8.00 to 8.00) | no answer in 60 s |
 | geometric mean | | 4.00 | 32.0 |
 ";
         assert_eq!(table("zen", &record), expected);

@@ -10,7 +10,7 @@ use super::plot::chart::{Chart, Series, Stroke};
 use super::plot::draw;
 use super::plot::roofline::Roofline;
 use growth::complexity;
-use roofline::roofline;
+use roofline::rooflines;
 use steps::{fraction_over, threads, time_over_width};
 
 /// Width and height where there is room, in pixels, and on a telephone.
@@ -69,8 +69,10 @@ pub(crate) fn figures(lines: &[Line]) -> Vec<Figure> {
             plot: Plot::Chart(chart),
         })
     };
+    let [of_products, of_vectors] = rooflines(lines);
     [
-        roofline(lines),
+        of_products,
+        of_vectors,
         chart(
             "peers",
             "Products of square matrices, row-major, on one thread, timed in turn in one process.",

@@ -18,111 +18,226 @@ fn best_isa(lines: &[Line]) -> String {
     best.map_or(String::new(), |isa| isa.name().to_owned())
 }
 
-pub(super) fn roofline(lines: &[Line]) -> Option<Figure> {
-    let isa = best_isa(lines);
-    let alone = |line: &&Line| line.count("threads") == 1;
-    let peaks = lines.iter().filter(alone).filter_map(|line| {
-        let is_peak = line.is("kind", "multiply_add") && line.is("isa", &isa);
-        is_peak.then(|| Ceiling {
-            name: format!("multiply-adds {isa}"),
-            bound: Bound::Rate(line.number("peak_gflop_per_s")),
-        })
-    });
-    let bandwidths = lines.iter().filter(alone).filter_map(|line| {
-        let is_read = line.is("kind", "bandwidth") && line.is("access", "read");
-        is_read.then(|| Ceiling {
-            name: format!("{} read", line.text("level")),
-            bound: Bound::Bandwidth(line.number("gb_per_s")),
-        })
-    });
-    let ceilings: Vec<_> = peaks.chain(bandwidths).collect();
-    let reached: Vec<_> = lines.iter().filter_map(reached).collect();
+/// A roofline of the products and what is made of them, and one of everything else.
+pub(super) fn rooflines(lines: &[Line]) -> [Option<Figure>; 2] {
+    [
+        roofline(
+            "roofline",
+            "Roofline of products, one thread",
+            "Each point is a product, m x n x k (nt in a forward pass, nn for a data gradient, tn for a \
+             weight gradient), a step of training or an attention. Bytes are counted once for each operand, \
+             so what stays in a cache may lie above the line of the memory below it. A multiply-add is two \
+             operations.",
+            [peaks(lines), tile_peaks(lines), bandwidths(lines)].concat(),
+            lines.iter().filter_map(product).collect(),
+        ),
+        roofline(
+            "roofline-vector",
+            "Roofline of vector operations, one thread",
+            "Bytes are counted once for each operand. Operations are those of the formulas: a multiply-add \
+             is two, an exponential as many as its polynomial takes, a comparison one. What is small lies \
+             in the first-level cache, what is large in memory.",
+            [peaks(lines), bandwidths(lines)].concat(),
+            lines.iter().filter_map(vector).collect(),
+        ),
+    ]
+}
+
+fn roofline(
+    name: &'static str,
+    title: &str,
+    caption: &str,
+    ceilings: Vec<Ceiling>,
+    reached: Vec<Reached>,
+) -> Option<Figure> {
     let has_peak = ceilings
         .iter()
         .any(|ceiling| matches!(ceiling.bound, Bound::Rate(_)));
     (has_peak && !reached.is_empty()).then(|| Figure {
-        name: "roofline",
-        caption: "Each point is a kernel or a pass on one thread. Bytes are counted once for each \
-                  operand, so what stays in a cache may lie above the line of the memory below it. \
-                  Operations are those of the formulas: a multiply-add is two, an exponential as \
-                  many as its polynomial takes."
-            .to_owned(),
+        name,
+        caption: caption.to_owned(),
         plot: Plot::Roofline(Roofline {
-            title: "Roofline, one thread".to_owned(),
+            title: title.to_owned(),
             ceilings,
             reached,
         }),
     })
 }
 
-/// A point of the roofline, if the line is of one.
-fn reached(line: &Line) -> Option<Reached> {
+/// The lines of the machine's sheet that are of one thread and of this kind, as ceilings.
+fn ceilings(
+    lines: &[Line],
+    kind: &str,
+    ceiling: impl Fn(&Line) -> Option<Ceiling>,
+) -> Vec<Ceiling> {
+    let of_kind = |line: &&Line| line.is("kind", kind) && line.count("threads") == 1;
+    lines.iter().filter(of_kind).filter_map(ceiling).collect()
+}
+
+fn peaks(lines: &[Line]) -> Vec<Ceiling> {
+    let isa = best_isa(lines);
+    ceilings(lines, "multiply_add", |line| {
+        line.is("isa", &isa).then(|| Ceiling {
+            name: format!("multiply-adds {isa}"),
+            bound: Bound::Rate(line.number("peak_gflop_per_s")),
+        })
+    })
+}
+
+/// The matrix unit multiplies bf16 numbers: a product as exact as f32 takes several of its own.
+fn tile_peaks(lines: &[Line]) -> Vec<Ceiling> {
+    ceilings(lines, "tile_multiply", |line| {
+        line.is("operands", "in tiles").then(|| Ceiling {
+            name: "products of bf16 tiles".to_owned(),
+            bound: Bound::Rate(line.number("peak_gflop_per_s")),
+        })
+    })
+}
+
+fn bandwidths(lines: &[Line]) -> Vec<Ceiling> {
+    ceilings(lines, "bandwidth", |line| {
+        line.is("access", "read").then(|| Ceiling {
+            name: format!("{} read", line.text("level")),
+            bound: Bound::Bandwidth(line.number("gb_per_s")),
+        })
+    })
+}
+
+/// The products that are shown in all three orientations, and the squares that are shown in one: more would
+/// lie upon each other.
+const SHAPES: [(usize, usize, usize); 5] = [
+    (32, 128, 784),
+    (128, 10, 256),
+    (128, 512, 784),
+    (256, 1024, 1024),
+    (4096, 64, 64),
+];
+const SQUARES: [usize; 2] = [64, 1024];
+
+/// A point among the products, if the line is of one.
+fn product(line: &Line) -> Option<Reached> {
     if line.count("threads") > 1 {
         return None;
     }
     let size = |name| line.count(name);
-    let (name, cost) = if line.is_ours("gemm") {
-        let (m, n, k) = (size("m"), size("n"), size("k"));
-        let is_shown =
-            line.is("op", "nt") && m != 256 || line.is("op", "nn") && [64, 1024].contains(&m);
-        let cost = is_shown.then(|| cost::product(m, n, k))?;
-        (format!("{} {m}x{n}x{k}", line.text("op")), cost)
-    } else if line.is("op", "attention") && line.number("flop").is_finite() {
-        let cost = Cost {
-            flop: line.number("flop"),
-            bytes: line.number("bytes"),
-        };
-        (format!("attention, {} rows", size("rows")), cost)
-    } else if line.is_ours("vector") {
-        let elements = size("rows") * size("cols");
-        let is_shown = !line.text("op").ends_with("_backward")
-            && (elements == 1 << 12 || elements == 1 << 22 || size("cols") == 1000);
-        let flop = cost::vector_flop(&line.text("op")).filter(|_| is_shown)?;
-        let cost = Cost {
-            flop: flop * elements as f64,
-            bytes: line.number("bytes"),
-        };
-        let place = if elements == 1 << 22 {
-            "large"
-        } else {
-            "small"
-        };
-        (
-            format!("{} {place}", line.text("op").replace('_', " ")),
-            cost,
-        )
+    if line.is_ours("gemm") {
+        let shape @ (m, n, k) = (size("m"), size("n"), size("k"));
+        let is_square = line.is("op", "nn") && m == n && n == k && SQUARES.contains(&m);
+        if !is_square && !SHAPES.contains(&shape) {
+            return None;
+        }
+        let name = format!("{} {m}x{n}x{k}", line.text("op"));
+        reached(line, name, cost::product(m, n, k))
     } else if line.is_ours("train") && ["C", "E", "F"].contains(&line.text("network").as_str()) {
         let cost = cost::training_pass(&line.layers(), size("batch"));
-        (format!("step of {}", line.text("network")), cost)
+        reached(line, format!("step of {}", line.text("network")), cost)
     } else {
+        None
+    }
+}
+
+/// Elements of what is small, and of what is large.
+const SMALL: usize = 1 << 12;
+const LARGE: usize = 1 << 22;
+
+/// A point among the vector operations, if the line is of one.
+fn vector(line: &Line) -> Option<Reached> {
+    if !line.is_ours("vector") {
         return None;
+    }
+    let (rows, cols) = (line.count("rows"), line.count("cols"));
+    let (op, elements) = (line.text("op"), rows * cols);
+    let place = match () {
+        () if op.starts_with("attention") => format!("{rows} rows"),
+        () if op.contains("norm") => format!("{rows}x{cols}"),
+        () if elements == SMALL => "small".to_owned(),
+        () if elements == LARGE => "large".to_owned(),
+        () => format!("{rows}x{cols}"),
     };
+    // Of each operation two sizes, or one.
+    let is_shown = if op.starts_with("attention") {
+        rows != 256
+    } else if op.contains("norm") {
+        rows == 4096
+    } else {
+        [SMALL, LARGE].contains(&elements) || cols == 1000
+    };
+    let flop = match cost::vector_flop(&op) {
+        Some(flop) => flop * elements as f64,
+        None => line.number("flop"),
+    };
+    let cost = Cost {
+        flop,
+        bytes: line.number("bytes"),
+    };
+    let name = format!("{} {place}", op.replace('_', " "));
+    reached(line, name, cost).filter(|_| is_shown)
+}
+
+fn reached(line: &Line, name: String, cost: Cost) -> Option<Reached> {
     Some(Reached {
         name,
         flop_per_byte: cost.flop / cost.bytes,
         gflop_per_s: cost.flop / line.number("median_ns"),
     })
-    .filter(|reached| reached.gflop_per_s.is_finite())
+    .filter(|reached| reached.gflop_per_s.is_finite() && reached.flop_per_byte.is_finite())
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::tests::lines;
     use super::*;
+    use crate::page::line::tests::line;
 
     #[test]
     fn the_roofline_has_the_best_peak_and_our_kernels() {
         let Some(Figure {
             plot: Plot::Roofline(roofline),
             ..
-        }) = roofline(&lines())
+        }) = &rooflines(&lines())[0]
         else {
             panic!("no roofline");
         };
         assert_eq!(roofline.ceilings[0].bound, Bound::Rate(90.0));
+        let [Some(_), None] = rooflines(&lines()) else {
+            panic!("nothing of vectors was measured");
+        };
         let names: Vec<_> = roofline.reached.iter().map(|r| r.name.as_str()).collect();
         assert_eq!(names, ["nn 64x64x64", "step of E"]);
         // 2 x 64^3 operations, 3 x 64^2 numbers of four bytes.
         assert!((roofline.reached[0].flop_per_byte - 64.0 / 6.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn vector_operations_have_points_of_their_own_and_tiles_a_ceiling() {
+        let mut lines = lines();
+        lines.extend(
+            [
+                r#"{"suite":"vector","op":"sgd","rows":1,"cols":4096,"bytes":49152,"median_ns":1000}"#,
+                r#"{"suite":"vector","op":"layer_norm_backward","rows":4096,"cols":512,"bytes":100,"median_ns":1000}"#,
+                r#"{"suite":"vector","op":"attention_backward","rows":64,"cols":128,"bytes":100,"flop":4000,"median_ns":1000}"#,
+                r#"{"suite":"vector","op":"elu","rows":1,"cols":4096,"bytes":100,"median_ns":1000}"#,
+                r#"{"suite":"peak","kind":"tile_multiply","operands":"in tiles","threads":1,"peak_gflop_per_s":900}"#,
+            ]
+            .map(line),
+        );
+        let [products, vectors] = rooflines(&lines).map(|figure| match figure.map(|f| f.plot) {
+            Some(Plot::Roofline(roofline)) => roofline,
+            other => panic!("no roofline: {other:?}"),
+        });
+        let names: Vec<_> = vectors.reached.iter().map(|r| r.name.as_str()).collect();
+        // There is no count for ELU.
+        let expected = [
+            "sgd small",
+            "layer norm backward 4096x512",
+            "attention backward 64 rows",
+        ];
+        assert_eq!(names, expected);
+        assert!((vectors.reached[0].flop_per_byte - 2.0 / 12.0).abs() < 1e-9);
+        let tiles = |roofline: &Roofline| {
+            let bounds = roofline.ceilings.iter().map(|ceiling| ceiling.bound);
+            bounds.into_iter().any(|bound| bound == Bound::Rate(900.0))
+        };
+        assert!(tiles(&products) && !tiles(&vectors));
     }
 }

@@ -3,8 +3,9 @@
 //! 1. Labels are placed one after the other, those with the nearest neighbours first, since they have
 //!    the least choice.
 //! 2. Each tries places on growing circles around its point, and takes the first that covers nothing
-//!    and whose line to the point crosses no label and no other point: off the lines of the plot if
-//!    there is such a place, or else on one.
+//!    and whose line to the point crosses no label, no other point and no other such line: off the lines
+//!    of the plot if there is such a place, or else on one.
+//! 3. Two labels whose lines cross after all change places as long as that leaves fewer conflicts.
 
 /// Pixels kept free around a label.
 const MARGIN: f64 = 2.0;
@@ -36,6 +37,13 @@ impl Rect {
             right: x + width / 2.0,
             bottom: y + height / 2.0,
         }
+    }
+
+    fn middle(&self) -> (f64, f64) {
+        (
+            (self.left + self.right) / 2.0,
+            (self.top + self.bottom) / 2.0,
+        )
     }
 
     fn grown(self, by: f64) -> Self {
@@ -103,6 +111,29 @@ pub(crate) struct Label {
     pub(crate) leader: Option<[(f64, f64); 2]>,
 }
 
+impl Label {
+    fn at(place: Rect, point: usize, of: (f64, f64)) -> Self {
+        let target = place.nearest(of);
+        let gap = (target.0 - of.0).hypot(target.1 - of.1);
+        Self {
+            point,
+            place,
+            leader: (gap > LEADER).then_some([of, target]),
+        }
+    }
+
+    /// The same label around the middle of another place.
+    fn moved_to(&self, place: &Rect, discs: &[Rect]) -> Self {
+        let own = self.place;
+        let size = (own.right - own.left, own.bottom - own.top);
+        Self::at(
+            Rect::around(place.middle(), size),
+            self.point,
+            discs[self.point].middle(),
+        )
+    }
+}
+
 /// Places a label of each size beside its point, inside `frame`, and off the lines where there is room
 /// elsewhere. A label for which there is no room at all is left out.
 pub(crate) fn place(
@@ -128,15 +159,7 @@ pub(crate) fn place(
         let free: Vec<_> = candidates(points[point], sizes[point], radius, frame)
             .into_iter()
             .filter(|place| is_free(place, &placed, &discs))
-            .map(|place| {
-                let target = place.nearest(points[point]);
-                let gap = (target.0 - points[point].0).hypot(target.1 - points[point].1);
-                Label {
-                    point,
-                    place,
-                    leader: (gap > LEADER).then_some([points[point], target]),
-                }
-            })
+            .map(|place| Label::at(place, point, points[point]))
             .collect();
         let is_clear = |label: &&Label| !crosses(label, &placed) && !covers(label, &discs);
         let is_off_lines = |label: &&Label| !lines.iter().any(|&[a, b]| label.place.meets(a, b));
@@ -144,9 +167,48 @@ pub(crate) fn place(
             .iter()
             .find(|label| is_clear(label) && is_off_lines(label));
         let best = best.or_else(|| free.iter().find(is_clear));
-        placed.extend(best.or(free.first()).copied());
+        // The fewest, and of these the nearest.
+        let conflicts = |label: &&Label| conflicts(label, &placed, &discs);
+        let best = best.or_else(|| free.iter().min_by_key(conflicts));
+        placed.extend(best.copied());
     }
+    untangle(&mut placed, &discs, frame);
     placed
+}
+
+/// Exchanges the places of labels whose lines cross, while that helps.
+fn untangle(labels: &mut [Label], discs: &[Rect], frame: Rect) {
+    let all = |labels: &[Label]| -> usize {
+        let of = |i: usize| conflicts(&labels[i], &labels[..i], discs);
+        (0..labels.len()).map(of).sum()
+    };
+    let mut before = all(labels);
+    let mut has_changed = true;
+    while has_changed && before > 0 {
+        has_changed = false;
+        for j in 0..labels.len() {
+            for i in 0..j {
+                if !lines_cross(&labels[i], &labels[j]) {
+                    continue;
+                }
+                let pair = [labels[i], labels[j]];
+                labels[i] = pair[0].moved_to(&pair[1].place, discs);
+                labels[j] = pair[1].moved_to(&pair[0].place, discs);
+                let fits = |i: usize| {
+                    let others = labels.iter().enumerate().filter(|(other, _)| *other != i);
+                    let others: Vec<_> = others.map(|(_, label)| *label).collect();
+                    frame.holds(&labels[i].place) && is_free(&labels[i].place, &others, discs)
+                };
+                let after = all(labels);
+                if fits(i) && fits(j) && after < before {
+                    before = after;
+                    has_changed = true;
+                } else {
+                    (labels[i], labels[j]) = (pair[0], pair[1]);
+                }
+            }
+        }
+    }
 }
 
 /// Places around a point, nearest first.
@@ -185,25 +247,57 @@ fn is_free(place: &Rect, placed: &[Label], discs: &[Rect]) -> bool {
 
 /// Whether the line of a label covers a point that is not its own.
 fn covers(label: &Label, discs: &[Rect]) -> bool {
+    points_covered(label, discs) > 0
+}
+
+fn points_covered(label: &Label, discs: &[Rect]) -> usize {
     let others = discs
         .iter()
         .enumerate()
         .filter(|(point, _)| *point != label.point);
-    let mut others = others.map(|(_, disc)| disc);
-    label
-        .leader
-        .is_some_and(|[a, b]| others.any(|disc| disc.meets(a, b)))
+    let meets = |[a, b]: [(f64, f64); 2]| others.filter(|(_, disc)| disc.meets(a, b)).count();
+    label.leader.map_or(0, meets)
 }
 
-/// Whether a line of one of the labels crosses the other.
+/// Whether a line of one of the labels crosses another label, or its line.
 fn crosses(label: &Label, placed: &[Label]) -> bool {
+    placed.iter().any(|other| crossings(label, other) > 0)
+}
+
+fn lines_cross(one: &Label, other: &Label) -> bool {
+    let both = one.leader.zip(other.leader);
+    both.is_some_and(|(one, other)| cross(one, other))
+}
+
+/// How often the lines of two labels cross each other, or the other label.
+fn crossings(one: &Label, other: &Label) -> usize {
     let meets = |one: &Label, other: &Label| {
         let place = other.place.grown(MARGIN);
         one.leader.is_some_and(|[a, b]| place.meets(a, b))
     };
-    placed
-        .iter()
-        .any(|other| meets(label, other) || meets(other, label))
+    [
+        meets(one, other),
+        meets(other, one),
+        lines_cross(one, other),
+    ]
+    .into_iter()
+    .filter(|&found| found)
+    .count()
+}
+
+/// What is wrong with a label beside others.
+fn conflicts(label: &Label, others: &[Label], discs: &[Rect]) -> usize {
+    let crossings = others.iter().map(|other| crossings(label, other));
+    crossings.sum::<usize>() + points_covered(label, discs)
+}
+
+/// Whether two lines have a point in common: the ends of each lie on different sides of the other.
+fn cross([a, b]: [(f64, f64); 2], [c, d]: [(f64, f64); 2]) -> bool {
+    // The sign says on which side of the line from p to q the point r lies.
+    let side = |p: (f64, f64), q: (f64, f64), r: (f64, f64)| {
+        (q.0 - p.0) * (r.1 - p.1) - (q.1 - p.1) * (r.0 - p.0)
+    };
+    side(a, b, c) * side(a, b, d) <= 0.0 && side(c, d, a) * side(c, d, b) <= 0.0
 }
 
 #[cfg(test)]
@@ -241,6 +335,9 @@ mod tests {
                     "{label:?} and {other:?}"
                 );
             }
+            for other in &labels[..index] {
+                assert!(!lines_cross(label, other), "{label:?} {other:?}");
+            }
             for &point in &points {
                 let disc = Rect::around(point, (8.0, 8.0));
                 assert!(!label.place.overlaps(&disc), "{label:?} over {point:?}");
@@ -274,6 +371,15 @@ mod tests {
             place(&[(100.0, 100.0)], &[(900.0, 10.0)], 4.0, &[], FRAME),
             Vec::new()
         );
+    }
+
+    #[test]
+    fn lines_that_cross_are_told_from_those_that_do_not() {
+        let line = [(0.0, 0.0), (10.0, 10.0)];
+        assert!(cross(line, [(0.0, 10.0), (10.0, 0.0)]));
+        assert!(cross(line, [(5.0, 5.0), (9.0, 0.0)]));
+        assert!(!cross(line, [(1.0, 0.0), (11.0, 10.0)]));
+        assert!(!cross(line, [(0.0, 10.0), (4.0, 6.0)]));
     }
 
     #[test]

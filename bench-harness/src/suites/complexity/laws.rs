@@ -1,12 +1,13 @@
-//! Which points make a law, and where a cache that is full bends it.
+//! Which points make a law, whether it is the documented one, and where a cache that is full bends it.
 
 use kernels::CpuInfo;
 use serde::Serialize;
 
 use super::sweep::Sweep;
 use crate::args::NetworkArgs;
+use crate::report::Beside;
 use crate::stats::median;
-use crate::stats::regression::PowerLaw;
+use crate::stats::regression::{FixedCost, PowerLaw};
 
 /// One network of a sweep, and what one pass of it took.
 #[derive(Clone, Debug, Serialize)]
@@ -21,6 +22,9 @@ pub(crate) struct Point {
     pub(crate) measured_per_size: f64,
     /// The smallest cache that the bytes fit in, or `memory`.
     pub(crate) fits_in: &'static str,
+    /// Beside the samples of a time.
+    #[serde(flatten)]
+    pub(crate) beside: Option<Beside>,
 }
 
 impl Point {
@@ -32,6 +36,68 @@ impl Point {
             measured,
             measured_per_size: measured / size,
             fits_in: level(bytes),
+            beside: None,
+        }
+    }
+
+    /// The same against its batch.
+    pub(super) fn against_batch(&self) -> Self {
+        let size = self.network.batch as f64;
+        Self {
+            size,
+            measured_per_size: self.measured / size,
+            ..self.clone()
+        }
+    }
+}
+
+/// How far an exponent may be from the documented one.
+const TOLERANCE: f64 = 0.05;
+
+/// Whether a law is the documented one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Agreement {
+    /// The whole interval of the exponent is near it.
+    Agrees,
+    /// The same of what is left without a cost that each call has whatever its size.
+    AgreesBeyondFixedCost,
+    /// No part of the interval is near it.
+    DoesNot,
+    /// Some of the interval is.
+    TooNoisy,
+}
+
+impl Agreement {
+    /// The same for people.
+    pub(crate) fn words(self) -> &'static str {
+        match self {
+            Self::Agrees => "agrees",
+            Self::AgreesBeyondFixedCost => "agrees beyond a fixed cost",
+            Self::DoesNot => "does not",
+            Self::TooNoisy => "too noisy to say",
+        }
+    }
+
+    fn of(law: &PowerLaw, documented: f64) -> Self {
+        let (least, most) = (documented - TOLERANCE, documented + TOLERANCE);
+        if law.low >= least && law.high <= most {
+            Self::Agrees
+        } else if law.high < least || law.low > most {
+            Self::DoesNot
+        } else {
+            Self::TooNoisy
+        }
+    }
+
+    /// Judges a law by the documented exponent, with the fixed cost beside it where there is one.
+    pub(super) fn judge(law: &PowerLaw, fixed: Option<&FixedCost>, documented: f64) -> Self {
+        match (Self::of(law, documented), fixed) {
+            (Self::Agrees, _) | (_, None) => Self::of(law, documented),
+            (_, Some(fixed)) => match Self::of(&fixed.beyond, documented) {
+                Self::Agrees => Self::AgreesBeyondFixedCost,
+                other => other,
+            },
         }
     }
 }
@@ -128,6 +194,40 @@ pub(super) fn is_within_a_level(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_law_agrees_does_not_or_is_too_noisy() {
+        for (low, high, expected) in [
+            (0.97, 1.04, Agreement::Agrees),
+            (0.93, 1.01, Agreement::TooNoisy),
+            (0.5, 1.5, Agreement::TooNoisy),
+            (1.06, 1.2, Agreement::DoesNot),
+            (0.8, 0.94, Agreement::DoesNot),
+        ] {
+            let exponent = (low + high) / 2.0;
+            let law = PowerLaw {
+                exponent,
+                low,
+                high,
+            };
+            assert_eq!(Agreement::judge(&law, None, 1.0), expected, "{law:?}");
+        }
+    }
+
+    #[test]
+    fn a_fixed_cost_explains_an_exponent_below_one_and_a_power_is_not_explained() {
+        let judge = |of: fn(f64) -> f64| {
+            let points = [32.0, 64.0, 128.0, 256.0, 512.0, 1024.0].map(|x| (x, of(x)));
+            let law = PowerLaw::fit(&points).expect("six points");
+            let fixed = FixedCost::fit(&points, &law);
+            (law.exponent, Agreement::judge(&law, fixed.as_ref(), 1.0))
+        };
+        let (exponent, agreement) = judge(|x| 20.0 + 1.5 * x);
+        assert!(exponent < 0.92, "{exponent}");
+        assert_eq!(agreement, Agreement::AgreesBeyondFixedCost);
+        assert_eq!(judge(|x| x.powf(0.9)).1, Agreement::DoesNot);
+        assert_eq!(judge(|x| 7.0 * x).1, Agreement::Agrees);
+    }
 
     #[test]
     fn a_full_cache_bends_the_line_and_not_the_laws_on_its_sides() {

@@ -5,13 +5,19 @@
 //!    change of the clock meets all sizes alike; each pass of a step is timed by itself.
 //! 2. The medians over the rounds are held against the operations counted: `t = c flop^e`. The
 //!    documented growth is `e = 1`; the interval says how well that is known ([`PowerLaw`]).
-//! 3. The memory of a network is asked of its plan and held against `batch sum d_l` in the same way.
+//! 3. Where a line `t = a + b flop` is nearer to the times than the power, what each call costs beside its
+//!    operations is told apart (reading and packing weights, which no batch changes): the exponent of
+//!    `t - a` is then the one that is held against the documented one.
+//! 4. The memory of a network is asked of its plan and held against `batch sum d_l` in the same way.
 //!
 //! Nanoseconds per operation beside each point show where a cache is full: there the line bends. A pass
 //! that does little with each number it reads, as an update does, takes as long as its memory: over sizes
 //! on both sides of such a bend its exponent is above 1 although it does nothing more than once. So each
 //! pass has a law for the sizes within each level besides, and says by how much an operation gets dearer
 //! from one level to the next.
+//!
+//! A verdict is given for each: the law agrees if the whole interval of its exponent is within 0.05 of the
+//! documented one, it does not if no part of it is, and else it is too noisy to say.
 
 mod laws;
 mod passes;
@@ -19,17 +25,18 @@ mod sweep;
 
 use std::io;
 
-use kernels::{Team, with_team};
+use kernels::{Isa, Team, with_team};
 use serde::Serialize;
 
 use crate::args::{ComplexityArgs, NetworkArgs};
 use crate::machine;
 use crate::network::Batch;
 use crate::progress::{Progress, is_interrupted};
-use crate::report::{Versioned, print_json, print_line};
+use crate::report::{Beside, Versioned, print_json, print_line};
 use crate::stats::median;
-use crate::stats::regression::PowerLaw;
-use laws::{ALL, Bend, Point, bends, is_within_a_level, laws};
+use crate::stats::regression::{FixedCost, PowerLaw};
+use crate::timing::Series;
+use laws::{ALL, Agreement, Bend, Law, Point, bends, is_within_a_level, laws};
 pub(crate) use passes::Pass;
 use passes::Subject;
 pub(crate) use sweep::Sweep;
@@ -44,7 +51,13 @@ pub(crate) struct Growth {
     pub(crate) sweep: &'static str,
     #[serde(flatten)]
     pub(crate) law: PowerLaw,
-    /// Where a cache is full, smallest first; of the times of all sweeps together.
+    /// The exponent that the documentation gives.
+    documented: f64,
+    verdict: Agreement,
+    /// What a call costs whatever its size, where that explains the times better than a power.
+    #[serde(flatten)]
+    fixed: Option<FixedCost>,
+    /// Where a cache is full, smallest first.
     bends: Vec<Bend>,
     threads: usize,
     isa: &'static str,
@@ -59,6 +72,8 @@ struct Timed {
     /// Nanoseconds per pass, in the order of [`Pass::ALL`].
     ns: [Vec<f64>; 3],
     arena_bytes: usize,
+    /// What was probed beside the samples.
+    beside: Series,
 }
 
 /// Runs the suite.
@@ -81,36 +96,55 @@ pub(crate) fn measure(args: &ComplexityArgs) -> anyhow::Result<Vec<Growth>> {
         .collect();
     let isa = args.common.kernels()?.isa();
     let (timed, threads) = with_team(args.common.threads, |team| {
-        Ok::<_, anyhow::Error>((time(args, networks, team)?, team.threads()))
+        Ok::<_, anyhow::Error>((time(args, networks, isa, team)?, team.threads()))
     })?;
-    let label = |pass, against, sweep, law, points: Vec<Point>| Growth {
-        pass,
-        against,
-        sweep,
-        law,
-        bends: if sweep == ALL && against == "flop" {
-            bends(&points)
-        } else {
-            Vec::new()
-        },
-        threads,
-        isa: isa.name(),
-        rounds: timed.first().map_or(0, |timed| timed.ns[0].len()),
-        points,
+    let rounds = timed.first().map_or(0, |timed| timed.ns[0].len());
+    let label = |pass, against: &'static str, (sweep, law, points): Law| {
+        let documented = if against == "batch" { 0.0 } else { 1.0 };
+        let pairs: Vec<_> = points.iter().map(|p| (p.size, p.measured)).collect();
+        let fixed = FixedCost::fit(&pairs, &law).filter(|_| against == "flop");
+        let is_bent = against == "flop" && !is_within_a_level(sweep);
+        Growth {
+            pass,
+            against,
+            sweep,
+            law,
+            documented,
+            verdict: Agreement::judge(&law, fixed.as_ref(), documented),
+            fixed,
+            bends: if is_bent { bends(&points) } else { Vec::new() },
+            threads,
+            isa: isa.name(),
+            rounds,
+            points,
+        }
     };
     let mut growths = Vec::new();
     for pass in Pass::ALL {
         let points: Vec<_> = timed.iter().map(|timed| timed.point(pass)).collect();
-        let laws = laws(&points).into_iter();
         growths.extend(
-            laws.map(|(sweep, law, points)| label(pass.name(), "flop", sweep, law, points)),
+            laws(&points)
+                .into_iter()
+                .map(|law| label(pass.name(), "flop", law)),
         );
+        if pass == Pass::Update {
+            // It takes the same for every batch.
+            let points: Vec<_> = points
+                .iter()
+                .filter(|(sweep, _)| *sweep == Sweep::Batch)
+                .map(|(sweep, point)| (*sweep, point.against_batch()))
+                .collect();
+            let over_batch = laws(&points)
+                .into_iter()
+                .filter(|(sweep, ..)| *sweep == "batch");
+            growths.extend(over_batch.map(|law| label(pass.name(), "batch", law)));
+        }
     }
     let points: Vec<_> = timed.iter().map(Timed::memory).collect();
     let laws = laws(&points).into_iter();
     growths.extend(
         laws.filter(|(sweep, ..)| !is_within_a_level(sweep))
-            .map(|(sweep, law, points)| label("memory", "sum_d", sweep, law, points)),
+            .map(|law| label("memory", "sum_d", law)),
     );
     Ok(growths)
 }
@@ -120,10 +154,9 @@ impl Timed {
     fn point(&self, pass: Pass) -> (Sweep, Point) {
         let cost = pass.cost(&self.network);
         let ns = median(&self.ns[pass as usize]).unwrap_or(f64::NAN);
-        (
-            self.sweep,
-            Point::new(&self.network, cost.flop, cost.bytes, ns),
-        )
+        let point = Point::new(&self.network, cost.flop, cost.bytes, ns);
+        let beside = Beside::of(&self.beside);
+        (self.sweep, Point { beside, ..point })
     }
 
     /// The arena over the values of the layers.
@@ -138,6 +171,7 @@ impl Timed {
 fn time(
     args: &ComplexityArgs,
     networks: Vec<(Sweep, NetworkArgs)>,
+    isa: Isa,
     team: &Team,
 ) -> anyhow::Result<Vec<Timed>> {
     machine::gather(team);
@@ -156,6 +190,7 @@ fn time(
             arena_bytes: net.plan(network.batch)?.arena_bytes(),
             network,
             ns: Default::default(),
+            beside: Series::default(),
         });
     }
     let mut subjects = nets
@@ -178,6 +213,7 @@ fn time(
             for (series, ns) in timed[i].ns.iter_mut().zip(sample) {
                 series.push(ns);
             }
+            timed[i].beside.probe(isa, team);
         }
         progress.advance(1);
     }
@@ -188,10 +224,11 @@ impl Growth {
     fn print(&self) -> io::Result<()> {
         let (unit, per, scale) = match self.against {
             "flop" => ("us", "ps/flop", 1e3),
+            "batch" => ("us", "ns/sample", 1.0),
             _ => ("KB", "bytes/value", 1.0),
         };
         print_line(&format!(
-            "{:<8} {:<11}  grows as {}^{:.3}  ({:.3} to {:.3})",
+            "{:<8} {:<11}  grows as {}^{:.3}  ({:.3} to {:.3}), documented {}: {}",
             self.pass,
             match self.sweep {
                 sweep if is_within_a_level(sweep) => sweep.to_owned(),
@@ -200,8 +237,26 @@ impl Growth {
             self.against,
             self.law.exponent,
             self.law.low,
-            self.law.high
+            self.law.high,
+            self.documented,
+            self.verdict.words()
         ))?;
+        if let Some(FixedCost {
+            fixed,
+            slope,
+            beyond,
+        }) = self.fixed
+        {
+            print_line(&format!(
+                "    -- {:.1} us and {:.1} ps/flop; without the fixed cost {}^{:.3} ({:.3} to {:.3}) --",
+                fixed / 1e3,
+                slope * 1e3,
+                self.against,
+                beyond.exponent,
+                beyond.low,
+                beyond.high
+            ))?;
+        }
         for Bend {
             from,
             to,
@@ -256,6 +311,7 @@ mod tests {
                     arena_bytes: plan.arena_bytes(),
                     network,
                     ns,
+                    beside: Series::default(),
                 });
             }
         }

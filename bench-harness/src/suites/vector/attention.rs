@@ -7,7 +7,7 @@ use reference::attention as exact;
 use reference::matrix::Matrix;
 use reference::uncertain::Uncertain;
 
-use super::{Make, Operation, Work, check_within};
+use super::{Errors, Make, Operation, Work, check_within, errors};
 use crate::floats::{Floats, filled, uniform};
 
 /// Sequences, heads, and the width of all heads together.
@@ -113,13 +113,14 @@ impl Operation for Forward {
         self.0.forward(kernels)
     }
 
-    fn check(&self) -> anyhow::Result<Option<f64>> {
+    fn check(&self) -> anyhow::Result<Errors> {
         let exact = self.0.exact().forward();
         let (op, layer) = (self.name(), &self.0);
         let o = &exact.o;
         check_within(op, &layer.o, &|i| (o.value.data[i], o.error.data[i]))?;
         check_within(op, &layer.lse, &|i| (exact.lse[i], exact.lse_bound[i]))?;
-        Ok(None)
+        // Sums of values, all of which are at most 1.
+        Ok(errors(&layer.o, |i| o.value.data[i], |_| 1.0))
     }
 }
 
@@ -175,13 +176,15 @@ impl Operation for Backward {
         kernels.attention_backward(&attention, saved, d_o, gradients, workspace, &Team::solo())
     }
 
-    fn check(&self) -> anyhow::Result<Option<f64>> {
+    fn check(&self) -> anyhow::Result<Errors> {
         let d_o = Matrix::from_f32(self.layer.rows(), WIDTH, &self.d_o);
         let exact = self.layer.exact().backward(&Uncertain::exact(d_o));
+        let mut all = Errors::default();
         for (got, exact) in self.gradients.iter().zip(&exact) {
             let (values, bounds) = (&exact.value.data, &exact.error.data);
             check_within(self.name(), got, &|i| (values[i], bounds[i]))?;
+            all = all.and(errors(got, |i| values[i], |_| 1.0));
         }
-        Ok(None)
+        Ok(all)
     }
 }

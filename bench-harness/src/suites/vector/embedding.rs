@@ -2,7 +2,7 @@
 
 use kernels::{KernelError, Kernels, MatMut, MatRef, Team};
 
-use super::{Make, Operation, Work, check};
+use super::{Errors, Make, Operation, Work, check};
 use crate::floats::{Floats, filled, uniform};
 
 /// Sequences and rows of each.
@@ -76,14 +76,14 @@ impl Operation for Forward {
         kernels.embed(table, Some(positions), numbers, y, &Team::solo())
     }
 
-    fn check(&self) -> anyhow::Result<Option<f64>> {
+    fn check(&self) -> anyhow::Result<Errors> {
         let exact = |i: usize| {
             let (row, col) = (i / self.width, i % self.width);
             let symbol = self.numbers[row] as usize;
             let positions = f64::from(self.positions[row % STEPS * self.width + col]);
             f64::from(self.table[symbol * self.width + col]) + positions
         };
-        check(self.name(), &self.y, exact).map(Some)
+        check(self.name(), &self.y, exact, |_| 1.0)
     }
 }
 
@@ -131,7 +131,7 @@ impl Operation for Backward {
         kernels.embed_backward(numbers, dy, d_table, Some(d_positions), &Team::solo())
     }
 
-    fn check(&self) -> anyhow::Result<Option<f64>> {
+    fn check(&self) -> anyhow::Result<Errors> {
         let mut d_table = vec![0.0; self.d_table.len()];
         let mut d_positions = vec![0.0; self.d_positions.len()];
         for (i, &dy) in self.dy.iter().enumerate() {
@@ -139,7 +139,9 @@ impl Operation for Backward {
             d_table[self.numbers[row] as usize * self.width + col] += f64::from(dy);
             d_positions[row % STEPS * self.width + col] += f64::from(dy);
         }
-        check(self.name(), &self.d_table, |i| d_table[i])?;
-        check(self.name(), &self.d_positions, |i| d_positions[i]).map(|_| None)
+        // Sums of gradients, all of which are at most 1.
+        let table = check(self.name(), &self.d_table, |i| d_table[i], |_| 1.0)?;
+        let positions = check(self.name(), &self.d_positions, |i| d_positions[i], |_| 1.0)?;
+        Ok(table.and(positions))
     }
 }

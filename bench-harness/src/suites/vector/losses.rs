@@ -4,7 +4,7 @@ use kernels::{KernelError, Kernels, MatMut, MatRef, Targets};
 use reference::loss;
 use reference::matrix::Matrix;
 
-use super::{Make, Operation, Work, arguments, check};
+use super::{Errors, Make, Operation, RANGE, Work, arguments, check};
 use crate::floats::{Floats, filled};
 
 /// (rows, classes) of logits.
@@ -64,10 +64,10 @@ impl Operation for Softmax {
         kernels.softmax(x, MatMut::from_row_major(y, *rows, *cols)?)
     }
 
-    fn check(&self) -> anyhow::Result<Option<f64>> {
+    fn check(&self) -> anyhow::Result<Errors> {
         let x = self.0.exact();
         let exact: Vec<_> = (0..x.rows).flat_map(|i| loss::softmax(x.row(i))).collect();
-        check(self.name(), &self.0.y, |i| exact[i]).map(Some)
+        check(self.name(), &self.0.y, |i| exact[i], |_| 0.0)
     }
 }
 
@@ -110,10 +110,14 @@ impl Operation for CrossEntropy {
         kernels.softmax_cross_entropy(x, targets, 1.0, Some(gradient), &mut self.losses)
     }
 
-    fn check(&self) -> anyhow::Result<Option<f64>> {
+    fn check(&self) -> anyhow::Result<Errors> {
         let targets = Matrix::one_hot(&self.labels, self.logits.cols);
         let exact = loss::softmax_cross_entropy(&self.logits.exact(), &targets);
-        check(self.name(), &self.logits.y, |i| exact.gradient.data[i])?;
-        check(self.name(), &self.losses, |row| exact.losses[row]).map(Some)
+        // Probability and target; the largest logit and the logarithm of the sum.
+        let gradient = |i: usize| exact.gradient.data[i];
+        let gradients = check(self.name(), &self.logits.y, gradient, |i| targets.data[i])?;
+        let loss = |row: usize| exact.losses[row];
+        let losses = check(self.name(), &self.losses, loss, |_| f64::from(RANGE))?;
+        Ok(gradients.and(losses))
     }
 }

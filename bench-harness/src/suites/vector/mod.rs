@@ -26,7 +26,7 @@ use serde::Serialize;
 use crate::args::CommonArgs;
 use crate::floats::{Floats, uniform};
 use crate::progress::each;
-use crate::report::{Versioned, print_json, print_line};
+use crate::report::{Beside, Versioned, print_json, print_line};
 use crate::stats::Summary;
 use crate::timing::{Call, Contestant, in_turn};
 
@@ -54,9 +54,27 @@ trait Operation {
 
     fn call(&mut self, kernels: &Kernels) -> Result<(), KernelError>;
 
-    /// Holds what the first call left against f64. Returns the largest error in units in the last place
-    /// of the exact results; `None` where a result is a difference, of which nothing may be left.
-    fn check(&self) -> anyhow::Result<Option<f64>>;
+    /// Holds what the first call left against f64, and says how far it was off.
+    fn check(&self) -> anyhow::Result<Errors>;
+}
+
+/// The largest errors of what was held against f64, in units in the last place.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+struct Errors {
+    /// Of the exact results. Where these are differences of which little is left, it is large, and says
+    /// what was lost before.
+    max_ulp: f64,
+    /// Of the larger of result and operands: of what the difference was made of.
+    max_ulp_of_operands: f64,
+}
+
+impl Errors {
+    fn and(self, other: Self) -> Self {
+        Self {
+            max_ulp: self.max_ulp.max(other.max_ulp),
+            max_ulp_of_operands: self.max_ulp_of_operands.max(other.max_ulp_of_operands),
+        }
+    }
 }
 
 /// What an operation has to do at least.
@@ -101,7 +119,10 @@ struct Figures {
     flop: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     gflop_per_s: Option<f64>,
-    max_ulp: Option<f64>,
+    #[serde(flatten)]
+    errors: Errors,
+    #[serde(flatten)]
+    beside: Beside,
 }
 
 /// Runs the suite.
@@ -110,8 +131,8 @@ pub(crate) fn run(args: &CommonArgs) -> anyhow::Result<()> {
     for make in each("vector", operations()) {
         let mut operation = make(kernels)?;
         operation.call(kernels)?;
-        let max_ulp = operation.check()?;
-        let line = time(args, kernels, operation.as_mut(), max_ulp)?;
+        let errors = operation.check()?;
+        let line = time(args, kernels, operation.as_mut(), errors)?;
         if args.common.json {
             print_json(&Versioned::new("vector", &line))?;
         } else {
@@ -139,7 +160,7 @@ fn time(
     args: &CommonArgs,
     kernels: &Kernels,
     operation: &mut dyn Operation,
-    max_ulp: Option<f64>,
+    errors: Errors,
 ) -> anyhow::Result<Line> {
     let (op, (rows, cols), work) = (operation.name(), operation.shape(), operation.work());
     let call = || {
@@ -167,7 +188,8 @@ fn time(
             gb_per_s: bytes / time.median,
             flop: work.flop,
             gflop_per_s: work.flop.map(|flop| flop / time.median),
-            max_ulp,
+            errors,
+            beside: Beside::of(&series[0]).context("nothing was timed")?,
         },
     })
 }
@@ -190,7 +212,7 @@ impl Line {
             figures.elements_per_ns,
             figures.gb_per_s,
             words(figures.gflop_per_s, "GFLOP/s"),
-            words(figures.max_ulp, "ulp"),
+            words(Some(figures.errors.max_ulp), "ulp"),
         )
     }
 }
@@ -208,15 +230,42 @@ fn checked(len: usize) -> impl Iterator<Item = usize> {
     (0..len).step_by(len.div_ceil(CHECKED) | 1)
 }
 
-/// Holds results against f64; returns the largest error in units in the last place.
-fn check(op: &str, got: &[f32], exact: impl Fn(usize) -> f64) -> anyhow::Result<f64> {
+/// Holds results against f64; `operand` is the size of the largest number that a result is made of.
+fn check(
+    op: &str,
+    got: &[f32],
+    exact: impl Fn(usize) -> f64,
+    operand: impl Fn(usize) -> f64,
+) -> anyhow::Result<Errors> {
     let of = |i| {
         let exact: f64 = exact(i);
         (exact, TOLERANCE * exact.abs().max(1.0))
     };
     check_within(op, got, &of)?;
-    let errors = checked(got.len()).map(|i| ulps(got[i], exact(i)));
-    Ok(errors.fold(0.0, f64::max))
+    Ok(errors(got, exact, operand))
+}
+
+/// How far results are off.
+fn errors(got: &[f32], exact: impl Fn(usize) -> f64, operand: impl Fn(usize) -> f64) -> Errors {
+    let of = |i: usize| {
+        let exact = exact(i);
+        // The same error in the unit of a larger number.
+        let size = exact.abs().max(operand(i).abs());
+        let error = (f64::from(got[i]) - exact).abs();
+        Errors {
+            max_ulp: ulps(got[i], exact),
+            max_ulp_of_operands: error / unit(size),
+        }
+    };
+    checked(got.len())
+        .map(of)
+        .fold(Errors::default(), Errors::and)
+}
+
+/// The unit in the last place of an f32 of this size.
+fn unit(size: f64) -> f64 {
+    let size = (size as f32).max(f32::MIN_POSITIVE);
+    f64::from(size.next_up()) - f64::from(size)
 }
 
 /// Holds results against f64, each with how far it may be off.
@@ -239,13 +288,15 @@ mod tests {
     #[test]
     fn a_wrong_element_is_named() {
         let exact = |i: usize| i as f64;
-        assert!(check("op", &[0.0, 1.0, 2.0], exact).is_ok());
+        assert!(check("op", &[0.0, 1.0, 2.0], exact, exact).is_ok());
         for wrong in [2.001, f32::NAN] {
-            let error = check("op", &[0.0, 1.0, wrong], exact).expect_err("a wrong element");
+            let error = check("op", &[0.0, 1.0, wrong], exact, exact).expect_err("a wrong element");
             assert!(error.to_string().starts_with("op: element 2"), "{error}");
         }
         let above = 1.0 + f32::EPSILON;
-        assert_eq!(check("op", &[1.0, above], |_| 1.0).expect("near"), 1.0);
+        let errors = check("op", &[1.0, above], |_| 1.0, |_| 4.0).expect("near");
+        // Four times as large a number has a unit four times as large.
+        assert_eq!((errors.max_ulp, errors.max_ulp_of_operands), (1.0, 0.25));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use kernels::{
 use reference::matrix::Matrix;
 use reference::norm::{self, Over};
 
-use super::{Make, Operation, TOLERANCE, Work, arguments, check, check_within};
+use super::{Errors, Make, Operation, RANGE, TOLERANCE, Work, arguments, check, check_within};
 use crate::floats::{Floats, filled, uniform};
 
 /// (rows, columns): within the first-level cache, of a hidden layer, and beyond the second-level cache.
@@ -130,7 +130,7 @@ impl Operation for Forward {
         self.0.forward(kernels)
     }
 
-    fn check(&self) -> anyhow::Result<Option<f64>> {
+    fn check(&self) -> anyhow::Result<Errors> {
         let layer = &self.0;
         let Exact {
             x,
@@ -140,9 +140,11 @@ impl Operation for Forward {
         } = layer.exact();
         let beta = wide(&layer.beta);
         let y = norm::apply(layer.over, &x, &gamma, &beta, &mean, &rstd);
-        check(self.name(), &layer.mean, |group| mean[group])?;
-        check(self.name(), &layer.rstd, |group| rstd[group])?;
-        check(self.name(), &layer.y, |i| y.data[i]).map(|_| None)
+        let range = |_| f64::from(RANGE);
+        check(self.name(), &layer.mean, |group| mean[group], range)?;
+        check(self.name(), &layer.rstd, |group| rstd[group], |_| 0.0)?;
+        // Differences from the mean, divided by the deviation.
+        check(self.name(), &layer.y, |i| y.data[i], |_| 1.0)
     }
 }
 
@@ -208,7 +210,7 @@ impl Operation for Backward {
         }
     }
 
-    fn check(&self) -> anyhow::Result<Option<f64>> {
+    fn check(&self) -> anyhow::Result<Errors> {
         let (layer, op) = (&self.layer, self.name());
         let Exact {
             x,
@@ -218,11 +220,12 @@ impl Operation for Backward {
         } = layer.exact();
         let dy = Matrix::from_f32(layer.rows, layer.cols, &self.dy);
         let exact = norm::gradients(layer.over, &x, &gamma, (&mean, &rstd), &dy);
-        check(op, &self.dx, |i| exact.dx.data[i])?;
+        // Differences of gradients, and of their means, divided by the deviation.
+        let errors = check(op, &self.dx, |i| exact.dx.data[i], |_| 1.0)?;
         // Sums of as many terms as there are rows, each of about 1, of which little may be left.
         let bound = TOLERANCE * layer.rows as f64;
         check_within(op, &self.dgamma, &|j| (exact.dgamma[j], bound))?;
         check_within(op, &self.dbeta, &|j| (exact.dbeta[j], bound))?;
-        Ok(None)
+        Ok(errors)
     }
 }

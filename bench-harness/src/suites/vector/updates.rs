@@ -3,7 +3,7 @@
 use kernels::{AdamRule, KernelError, Kernels, RmspropRule, SgdRule};
 use reference::optimizer::{Optimizer, Rule as Exact};
 
-use super::{LENGTHS, Make, Operation, Work, check, checked};
+use super::{Errors, LENGTHS, Make, Operation, Work, check, checked};
 use crate::floats::{Floats, filled, uniform};
 
 /// So small that parameters keep their range over all repetitions.
@@ -184,12 +184,14 @@ impl Operation for Update {
         }
     }
 
-    fn check(&self) -> anyhow::Result<Option<f64>> {
+    fn check(&self) -> anyhow::Result<Errors> {
         let indices: Vec<_> = checked(self.params.len()).collect();
         let of = |x: &[f32]| -> Vec<f64> { indices.iter().map(|&i| f64::from(x[i])).collect() };
         let mut exact = of(&self.start);
         Optimizer::new(self.rule.exact(), exact.len()).step(&mut exact, &of(&self.grads));
         let got: Vec<_> = indices.iter().map(|&i| self.params[i]).collect();
-        check(self.name(), &got, |i| exact[i]).map(|_| None)
+        // A parameter, and what is taken from it.
+        let start = of(&self.start);
+        check(self.name(), &got, |i| exact[i], |i| start[i])
     }
 }
