@@ -1,27 +1,37 @@
 #!/usr/bin/env python3
 """Times other libraries beside ours, process by process, in turn.
 
+    beside.py all --out FILE [--resume]
     beside.py gemm --suite training|squares [--threads 1] [--op nn|nt|tn]
     beside.py gemm --m 128 --n 512 --k 784 --op nt
     beside.py train --suite networks|small [--optimizer sgd|adam] [--threads 2]
     beside.py infer --layers 784,512,256,10 --batch 1
 
-All arguments but the options below are those of bench-harness. For each case every program is
-started once and asked for samples in turn, A B C, then C B A, and so on, so that what changes more
-slowly than a turn meets all of them. Reported are the medians, and the median of the paired ratios
-theirs / ours with the interval that holds 95 % of its bootstrap.
+All arguments but the options below are those of bench-harness. `all` is the table of the documentation:
+training of A to H and of the network of SimpleChains.jl with SGD and Adam on one thread and on two, and
+forward passes of one sample and of 64.
 
-Peers that are not there are named and left out. Their figures are what a user gets: Python peers
-are called from Python.
+For each case every program is started and asked for samples in turn, in orders that favour none of
+them (as bench-harness does), ours twice: `ours again` says what the machine makes of no difference.
+Reported are the medians, and the median of the paired ratios theirs / ours with the interval that holds
+95 % of its bootstrap.
+
+Peers that are not there are named and left out, and so is, of one case, a peer that ends or that does
+not answer in time; its line says why. Their figures are what a user gets: Python peers are called from
+Python. Where a peer has several sensible settings (how threads wait for each other), it is started with
+each, and the fastest of a few samples is timed.
 
     --python PATH        the interpreter that has torch, jax, onnxruntime, mkl, scipy-openblas32
     --peers NAMES        only these, separated by commas
-    --rounds N           samples of each (15)
+    --rounds N           samples of each (16)
     --sample-ms N        how long a sample should last (10)
-    --budget-s N         seconds after which a case takes no further turns (20)
+    --budget-s N         seconds after which a case takes no further turns (6)
+    --limit-s N          seconds in which a program has to be ready, or to answer (60)
     --build              builds the peers written in Rust and C first
-    --json               one JSON object per line instead of a table; `bench-harness run --save NAME
-                         --lines FILE` makes a record of such lines
+    --json               one JSON object per line instead of a table
+    --out FILE           the same to a file, each line as soon as it is known, the first one about machine
+                         and build; `bench-harness run --save NAME --lines FILE` makes a record of it
+    --resume             keeps the cases that are whole in FILE already
 """
 
 import argparse
@@ -29,6 +39,7 @@ import glob
 import json
 import os
 import random
+import select
 import shutil
 import statistics
 import subprocess
@@ -40,16 +51,36 @@ ROOT = os.path.dirname(os.path.dirname(HERE))
 TARGET = os.environ.get("CARGO_TARGET_DIR", os.path.join(ROOT, "target"))
 SAMPLE_MS = 1.0
 """What a worker's own number of calls lasts."""
+TRIES = 5
+"""Samples by which the settings of a peer are told apart."""
+OURS, AGAIN = "ours", "ours again"
+
+ALL = [
+    *(
+        f"train --suite networks --optimizer {optimizer} --threads {threads}"
+        for threads in (1, 2)
+        for optimizer in ("sgd", "adam")
+    ),
+    # The network that SimpleChains.jl is shown with.
+    *(
+        f"train --layers 4,32,16,4 --batch 10000 --activation tanh --optimizer adam --threads {threads}"
+        for threads in (1, 2)
+    ),
+    "infer --suite serving --threads 1",
+]
+"""What `all` stands for."""
 
 
 class Program:
     """A worker: see sampling.py. It ends with its stdin."""
 
-    def __init__(self, command, threads):
+    def __init__(self, command, threads, limit_s, setting=None):
         environment = dict(os.environ)
         for name in ("OMP", "MKL", "OPENBLAS", "RAYON"):
             environment[f"{name}_NUM_THREADS"] = str(threads)
+        environment.update(setting or {})
         cores = sorted(os.sched_getaffinity(0))[:threads]
+        self.limit_s = limit_s
         self.process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
@@ -59,9 +90,16 @@ class Program:
             env=environment,
             preexec_fn=lambda: os.sched_setaffinity(0, cores),
         )
-        self.calls = self.answer()
+        try:
+            self.calls = self.answer()
+        except RuntimeError:
+            self.close()
+            raise
 
     def answer(self):
+        readable, _, _ = select.select([self.process.stdout], [], [], self.limit_s)
+        if not readable:
+            raise RuntimeError(f"no answer in {self.limit_s:g} s")
         line = self.process.stdout.readline()
         if not line.strip().isdigit():
             self.process.kill()
@@ -71,13 +109,23 @@ class Program:
 
     def sample(self, calls):
         """Nanoseconds per call."""
-        self.process.stdin.write(f"{calls}\n")
-        self.process.stdin.flush()
+        try:
+            self.process.stdin.write(f"{calls}\n")
+            self.process.stdin.flush()
+        except OSError as error:
+            raise RuntimeError(f"it has ended: {error}") from error
         return self.answer() / calls
 
     def close(self):
-        self.process.stdin.close()
-        self.process.wait()
+        try:
+            self.process.stdin.close()
+        except OSError:
+            pass  # It has ended.
+        try:
+            self.process.wait(1)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
         self.process.stdout.close()
         self.process.stderr.close()
 
@@ -85,8 +133,35 @@ class Program:
 class Peer:
     """How a library is started, and which suites it knows."""
 
-    def __init__(self, name, suites, command, version):
+    def __init__(self, name, suites, command, version, settings=()):
         self.name, self.suites, self.command, self.version = name, suites, command, version
+        self.settings = [{}, *settings]
+
+    def start(self, case, threads, limit_s):
+        """The program with its fastest setting."""
+        command = [*self.command, *case]
+        if threads == 1:
+            return Program(command, threads, limit_s)
+        if len(self.settings) == 1:
+            return Program(command, threads, limit_s, self.settings[0])
+        fastest, failure = (float("inf"), None), None
+        for setting in list(self.settings):
+            program = None
+            try:
+                program = Program(command, threads, limit_s, setting)
+                ns = statistics.median(program.sample(program.calls) for _ in range(TRIES))
+                fastest = min(fastest, (ns, setting), key=lambda found: found[0])
+            except RuntimeError as error:
+                failure = error
+                if len(self.settings) > 1 and "no answer" in str(error):
+                    # It would take as long in the cases to come.
+                    self.settings.remove(setting)
+            finally:
+                if program:
+                    program.close()
+        if fastest[1] is None:
+            raise failure
+        return Program(command, threads, limit_s, fastest[1])
 
     def title(self):
         return f"{self.name} {self.version}" if self.version else self.name
@@ -113,7 +188,10 @@ def python_peers(python):
             command = [python, worker] + (["--mode", mode] if mode else [])
             # What the modes differ in is training.
             known = suites if mode in (None, "fused") else ["train"]
-            yield Peer(f"{name}-{mode}" if mode else name, known, command, version)
+            # Threads of libgomp spin at the end of each region. Where two of them have one core, because
+            # a neighbour has the other, each region then takes a slice of the scheduler.
+            settings = [{"OMP_WAIT_POLICY": "passive"}] if name == "torch" else []
+            yield Peer(f"{name}-{mode}" if mode else name, known, command, version, settings)
 
 
 def rust_peers():
@@ -170,17 +248,14 @@ def cases(ours, arguments):
         threads = arguments[arguments.index("--threads") + 1]
     if "--optimizer" in arguments:
         rest = ["--optimizer", arguments[arguments.index("--optimizer") + 1]]
-    listing = [ours, *arguments, "--json", "--budget-ms", "1"]
+    listing = [ours, "cases", *arguments]
     done = subprocess.run(listing, stdout=subprocess.PIPE, text=True, check=True)
     keys = ["m", "n", "k", "op"] if suite == "gemm" else ["layers", "batch", "activation"]
     found = []
     for line in done.stdout.splitlines():
         record = json.loads(line)
         named = [word for key in keys for word in (f"--{key}", str(record[key]))]
-        case = [suite, *named, *rest, "--threads", threads]
-        named_case = record.get("network"), case
-        if record.get("impl") == "ours" and named_case not in found:
-            found.append(named_case)
+        found.append((record.get("network"), [suite, *named, *rest, "--threads", threads]))
     return found
 
 
@@ -193,19 +268,40 @@ def interval(ratios):
     return statistics.median(ratios), medians[25], medians[974]
 
 
-def time_case(case, programs, options):
-    """Nanoseconds per call, one list for each program."""
+def order(turn, count):
+    """Who comes when: a Latin square in which each follows each other one equally often (Williams, 1949);
+    with an odd number of programs together with its mirror."""
+    zigzag = [(i + 1) // 2 if i % 2 else (count - i // 2) % count for i in range(count)]
+    row = [(i + turn) % count for i in zigzag]
+    return row[::-1] if count % 2 and (turn // count) % 2 else row
+
+
+def time_case(programs, options):
+    """Nanoseconds per call, one list for each program, None in the place of what did not answer; and why
+    it did not, by name."""
     factor = max(1, round(options.sample_ms / SAMPLE_MS))
-    calls = [program.calls * factor if program.calls > 1 else 1 for program in programs]
-    series = [[] for _ in programs]
+    series = {name: [] for name in programs}
+    failed = {}
+    names = list(programs)
     started = time.monotonic()
     for turn in range(options.rounds):
         if turn >= 4 and time.monotonic() - started > options.budget_s:
             break
-        order = range(len(programs))
-        for i in order if turn % 2 == 0 else reversed(order):
-            series[i].append(programs[i].sample(calls[i]))
-    return series
+        for i in order(turn, len(names)):
+            name = names[i]
+            if name in failed:
+                continue
+            program = programs[name]
+            try:
+                ns = program.sample(program.calls * factor if program.calls > 1 else 1)
+            except RuntimeError as error:
+                if name in (OURS, AGAIN):
+                    raise
+                failed[name] = str(error)
+                program.process.kill()
+                continue
+            series[name].append(ns)
+    return {name: ns for name, ns in series.items() if name not in failed}, failed
 
 
 def settings(network, case):
@@ -218,10 +314,59 @@ def settings(network, case):
     return fields
 
 
-def report(network, case, names, series, options):
-    fields = settings(network, case)
-    for name, ns in zip(names, series):
-        ratio, low, high = interval([theirs / own for theirs, own in zip(ns, series[0])])
+class Output:
+    """Where lines go: to people or as objects, and to a file."""
+
+    def __init__(self, options, ours):
+        self.is_json, self.file, self.done = options.json, None, set()
+        if not options.out:
+            return
+        kept = []
+        if options.resume and os.path.exists(options.out):
+            with open(options.out, encoding="utf-8") as file:
+                lines = [line for line in file if line.endswith("\n")]
+            # The last case may be cut short.
+            kept = lines[:1]
+            cases = [case_of(json.loads(line)) for line in lines[1:]]
+            kept += [line for line, case in zip(lines[1:], cases) if case != cases[-1]]
+            self.done = set(cases[: len(kept) - 1])
+        self.file = open(options.out, "w", encoding="utf-8")
+        machine = subprocess.run([ours, "machine"], stdout=subprocess.PIPE, text=True, check=True)
+        for line in kept or [machine.stdout]:
+            self.file.write(line)
+        self.file.flush()
+
+    def say(self, text):
+        if not self.is_json:
+            print(text, flush=True)
+
+    def line(self, fields, words):
+        if self.is_json:
+            print(json.dumps(fields), flush=True)
+        else:
+            print(words, flush=True)
+        if self.file:
+            self.file.write(json.dumps(fields) + "\n")
+            self.file.flush()
+
+
+FIGURES = (
+    "impl median_ns min_ns over_ours over_ours_low over_ours_high rounds left_out".split()
+)
+"""The fields of a line that are no arguments."""
+
+
+def case_of(fields):
+    """What a line is of."""
+    return json.dumps({k: v for k, v in fields.items() if k not in FIGURES}, sort_keys=True)
+
+
+def report(fields, series, failed, output):
+    """Writes a line for each program; gives the ratios of those that were timed."""
+    ratios = {}
+    for name, ns in series.items():
+        ratio, low, high = interval([theirs / own for theirs, own in zip(ns, series[OURS])])
+        ratios[name] = ratio
         line = {
             **fields,
             "impl": name,
@@ -232,16 +377,73 @@ def report(network, case, names, series, options):
             "over_ours_high": round(high, 4),
             "rounds": len(ns),
         }
-        if options.json:
-            print(json.dumps(line), flush=True)
+        output.line(
+            line,
+            f"    {name:<28} {line['median_ns'] / 1e3:>12.2f} us, at least"
+            f" {line['min_ns'] / 1e3:>12.2f}; {ratio:>7.3f} of ours ({low:.3f} to {high:.3f})",
+        )
+    for name, why in failed.items():
+        line = {**fields, "impl": name, "left_out": why}
+        output.line(line, f"    {name:<28} left out: {why}")
+    return ratios
+
+
+def run_case(fields, case, peers, ours, threads, options, output):
+    """Starts the programs of a case, times them and reports."""
+    programs, failed = {}, {}
+    try:
+        for name in (OURS, AGAIN):
+            programs[name] = Program([ours, "sample", *case], threads, options.limit_s)
+        for peer in peers:
+            try:
+                programs[peer.title()] = peer.start(case, threads, options.limit_s)
+            except RuntimeError as error:
+                failed[peer.title()] = str(error)
+        series, late = time_case(programs, options)
+    finally:
+        for program in programs.values():
+            program.close()
+    return report(fields, series, {**failed, **late}, output)
+
+
+def peers_there(options):
+    """The peers that are wanted and there; names those that are not."""
+    wanted = options.peers.split(",") if options.peers else None
+    there = []
+    for peer in (*python_peers(options.python), *rust_peers(), *blas_peers(options.python)):
+        if wanted and peer.name not in wanted:
+            continue
+        if peer.version:
+            there.append(peer)
         else:
-            print(
-                f"    {name:<28} {line['median_ns'] / 1e3:>12.2f} us, at least"
-                f" {line['min_ns'] / 1e3:>12.2f}; {ratio:>7.3f} of ours"
-                f" ({low:.3f} to {high:.3f})",
-                flush=True,
+            print(f"left out: {peer.name}, which is not there", file=sys.stderr)
+    return there
+
+
+def run(arguments, peers, ours, options, output):
+    """Times the cases that the arguments stand for."""
+    threads = int(arguments[arguments.index("--threads") + 1]) if "--threads" in arguments else 1
+    known = [peer for peer in peers if arguments[0] in peer.suites]
+    ratios = {}
+    for network, case in cases(ours, arguments):
+        fields = settings(network, case)
+        if case_of(fields) in output.done:
+            continue
+        output.say(f"{network} {' '.join(case)}" if network else " ".join(case))
+        try:
+            found = run_case(fields, case, known, ours, threads, options, output)
+        except RuntimeError as error:
+            # Ours failed: nothing to compare with, and no reason to lose the other cases.
+            print(f"{' '.join(case)}: ours: {error}", file=sys.stderr)
+            continue
+        for name, ratio in found.items():
+            ratios.setdefault(name, []).append(ratio)
+    for name, found in ratios.items():
+        if name != OURS and len(found) > 1:
+            mean, least = statistics.geometric_mean(found), min(found)
+            output.say(
+                f"{name}: {mean:.3f} of ours in the geometric mean of {len(found)}, least {least:.3f}"
             )
-        yield name, ratio
 
 
 def main():
@@ -250,55 +452,35 @@ def main():
     )
     parser.add_argument("--python", default=sys.executable)
     parser.add_argument("--peers")
-    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--rounds", type=int, default=16)
     parser.add_argument("--sample-ms", type=float, default=10)
-    parser.add_argument("--budget-s", type=float, default=20)
+    parser.add_argument("--budget-s", type=float, default=6)
+    parser.add_argument("--limit-s", type=float, default=60)
     parser.add_argument("--build", action="store_true")
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--out")
+    parser.add_argument("--resume", action="store_true")
     options, arguments = parser.parse_known_args()
-    if not arguments or arguments[0] not in ("gemm", "train", "infer"):
-        parser.error(f"expected gemm, train or infer first, got {' '.join(arguments) or 'nothing'}")
+    if not arguments or arguments[0] not in ("all", "gemm", "train", "infer"):
+        parser.error(
+            f"expected all, gemm, train or infer first, got {' '.join(arguments) or 'nothing'}"
+        )
+    if options.resume and not options.out:
+        parser.error("--resume: expected --out FILE beside it")
     if options.build:
         build()
     ours = os.path.join(TARGET, "release", "bench-harness")
     if not shutil.which(ours):
         sys.exit(f"{ours} is missing: --build makes it")
-    threads = int(arguments[arguments.index("--threads") + 1]) if "--threads" in arguments else 1
-
-    wanted = options.peers.split(",") if options.peers else None
-    peers = []
-    for peer in (*python_peers(options.python), *rust_peers(), *blas_peers(options.python)):
-        if arguments[0] not in peer.suites or (wanted and peer.name not in wanted):
-            continue
-        if peer.version:
-            peers.append(peer)
-        else:
-            print(f"left out: {peer.name}, which is not there", file=sys.stderr)
-
-    ratios = {}
-    for network, case in cases(ours, arguments):
-        if not options.json:
-            print(f"{network} {' '.join(case)}" if network else " ".join(case), flush=True)
-        programs, names = [Program([ours, "sample", *case], threads)], ["ours"]
-        try:
-            for peer in peers:
-                try:
-                    programs.append(Program([*peer.command, *case], threads))
-                    names.append(peer.title())
-                except RuntimeError as error:
-                    print(f"left out of this case: {peer.name}: {error}", file=sys.stderr)
-            series = time_case(case, programs, options)
-        finally:
-            for program in programs:
-                program.close()
-        for name, ratio in report(network, case, names, series, options):
-            ratios.setdefault(name, []).append(ratio)
-    for name, found in ratios.items():
-        if name == "ours" or len(found) < 2:
-            continue
-        mean, least = statistics.geometric_mean(found), min(found)
-        if not options.json:
-            print(f"{name}: {mean:.3f} of ours in the geometric mean of {len(found)}, least {least:.3f}")
+    if arguments == ["all"]:
+        # Compiling takes longer than timing, and the default optimisers are never faster.
+        options.peers = options.peers or "torch-fused,jax,onnxruntime,candle,burn"
+        commands = [command.split() for command in ALL]
+    else:
+        commands = [arguments]
+    peers, output = peers_there(options), Output(options, ours)
+    for command in commands:
+        run(command, peers, ours, options, output)
 
 
 if __name__ == "__main__":

@@ -40,10 +40,10 @@ def outputs(layers, x):
     return x @ w + b
 
 
-def training():
+def steps(rate):
+    """A step of a training, which gives the loss before it."""
     x = uniform(args.batch, args.layers[0])
     y = jnp.arange(args.batch) % args.layers[-1]
-    rate = sampling.LEARNING_RATE
 
     def loss(layers):
         logits = outputs(layers, x)
@@ -75,18 +75,20 @@ def training():
         zeros = [jax.tree.map(jnp.zeros_like, layers) for _ in range(2)]
         state, update = (layers, *zeros, jnp.float32(0)), adam
     compiled = jax.jit(update, donate_argnums=0)
-    box = [state, None]
+    box = [state]
 
     def step():
-        box[0], box[1] = compiled(box[0])
-        box[1].block_until_ready()
+        box[0], value = compiled(box[0])
+        return value.block_until_ready()
 
-    step()
-    first = float(box[1])
-    for _ in range(3):
-        step()
-    sampling.check_learning(first, float(box[1]))
     return step
+
+
+def training():
+    step = steps(sampling.CHECKED_RATE[args.optimizer])
+    losses = [float(step()) for _ in range(sampling.CHECKED_STEPS)]
+    sampling.check_learning(losses[0], losses[-1])
+    return steps(sampling.LEARNING_RATE)
 
 
 def inference():

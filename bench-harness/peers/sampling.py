@@ -40,6 +40,13 @@ def case(argv=None):
     return parser.parse_args(argv)
 
 
+CHECKED_RATE = {"sgd": 1e-1, "adam": 1e-3}
+"""Of the network that is checked: with the rate above, the loss of a deep network changes by less in a
+few steps than a number in f32 can show."""
+
+CHECKED_STEPS = 10
+
+
 def check_learning(first, last):
     """Ends the worker if steps on one batch did not make its loss smaller: a fast step that does
     not train is no peer."""

@@ -42,13 +42,14 @@ def product():
     return lambda: torch.mm(a, b, out=c)
 
 
-def training():
+def steps(rate):
+    """The loss of a network, and a step of its training."""
     net = network()
     x = torch.rand(args.batch, args.layers[0]) * 2 - 1
     y = torch.arange(args.batch) % args.layers[-1]
     fused = {} if mode == "eager" else {"fused": True}
     kind = torch.optim.SGD if args.optimizer == "sgd" else torch.optim.Adam
-    optimizer = kind(net.parameters(), lr=sampling.LEARNING_RATE, **fused)
+    optimizer = kind(net.parameters(), lr=rate, **fused)
 
     def loss():
         return functional.cross_entropy(net(x), y)
@@ -61,11 +62,16 @@ def training():
         value.backward()
         optimizer.step()
 
+    return loss, step
+
+
+def training():
+    loss, step = steps(sampling.CHECKED_RATE[args.optimizer])
     first = loss().item()
-    for _ in range(3):
+    for _ in range(sampling.CHECKED_STEPS):
         step()
     sampling.check_learning(first, loss().item())
-    return step
+    return steps(sampling.LEARNING_RATE)[1]
 
 
 def inference():
