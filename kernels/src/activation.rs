@@ -66,6 +66,19 @@ pub enum DerivativeFrom {
 }
 
 impl Activation {
+    /// Leaky ReLU with the slope that the field starts from, 0.01 (A. Maas, A. Hannun and A. Ng, 2013;
+    /// PyTorch's default).
+    ///
+    /// ```
+    /// use kernels::Activation;
+    /// assert_eq!(Activation::leaky_relu(), Activation::LeakyRelu { negative_slope: 0.01 });
+    /// ```
+    pub fn leaky_relu() -> Self {
+        Self::LeakyRelu {
+            negative_slope: 0.01,
+        }
+    }
+
     /// What has to be kept for the derivative.
     pub fn derivative_from(self) -> DerivativeFrom {
         match self {

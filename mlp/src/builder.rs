@@ -4,9 +4,10 @@ mod sequences;
 
 use kernels::{Activation, Isa, Precision};
 
+use crate::error::MlpError;
 use crate::init::Init;
 use crate::loss::Loss;
-use crate::spec::{LayerSpec, Shortcut, Spec};
+use crate::spec::{LayerSpec, MAX_NESTING, Shortcut, Spec, check_nesting};
 
 /// Added to variances, as PyTorch does.
 const NORM_EPS: f32 = 1e-5;
@@ -20,15 +21,36 @@ const BATCH_NORM_MOMENTUM: f32 = 0.1;
 #[must_use = "a builder does nothing until build() is called"]
 pub struct Builder<S> {
     pub(crate) layers: Vec<LayerSpec>,
+    /// How many blocks stand inside each other at the deepest place.
+    nesting: usize,
     pub(crate) settings: S,
 }
 
 /// Collects the description of a network; [`build`](MlpBuilder::build) checks it and makes it.
 ///
 /// Made by [`Mlp::builder`](crate::Mlp::builder).
+///
+/// ```
+/// use mlp::{Mlp, MlpBuilder};
+/// // As many layers as asked for.
+/// fn deep(layers: usize) -> MlpBuilder {
+///     (0..layers).fold(Mlp::builder(8), |net, _| net.dense(16).relu()).dense(3)
+/// }
+/// assert_eq!(deep(5).build()?.dense_layers(), 6);
+/// # Ok::<(), mlp::MlpError>(())
+/// ```
 pub type MlpBuilder = Builder<Settings>;
 
 /// Collects the layers of a block, see [`Builder::residual`].
+///
+/// ```
+/// use mlp::{BlockBuilder, Mlp};
+/// fn two_layers(block: BlockBuilder) -> BlockBuilder {
+///     block.relu().dense(16).relu().dense(16)
+/// }
+/// let net = Mlp::builder(8).dense(16).residual(two_layers).residual(two_layers).dense(3).build()?;
+/// # Ok::<(), mlp::MlpError>(())
+/// ```
 pub type BlockBuilder = Builder<()>;
 
 /// What is said of a network beside its layers.
@@ -44,12 +66,38 @@ pub struct Settings {
 
 /// The layers. Positions, in messages and in the names of parameters, count every layer of a list.
 impl<S> Builder<S> {
-    fn layer(mut self, layer: LayerSpec) -> Self {
+    pub(crate) fn layer(mut self, layer: LayerSpec) -> Self {
         self.layers.push(layer);
         self
     }
 
+    /// Adds a layer that is made of a block. Of one that is nested too deep the depth alone is kept, which
+    /// [`build`](MlpBuilder::build) refuses: nothing here recurses further than it allows.
+    fn nest(
+        self,
+        block: impl FnOnce(BlockBuilder) -> BlockBuilder,
+        layer: impl FnOnce(Vec<LayerSpec>) -> LayerSpec,
+    ) -> Self {
+        let block = block(BlockBuilder::default());
+        let nesting = self.nesting.max(block.nesting + 1);
+        let layers = match block.nesting {
+            MAX_NESTING.. => Vec::new(),
+            _ => block.layers,
+        };
+        let mut built = self.layer(layer(layers));
+        built.nesting = nesting;
+        built
+    }
+
     /// Adds `y = x W^T + b` with `width` outputs.
+    ///
+    /// ```
+    /// use mlp::Mlp;
+    /// let net = Mlp::builder(4).dense(8).relu().dense(3).build()?;
+    /// assert_eq!(net.weights(0).map(|w| (w.rows(), w.cols())), Some((8, 4)));
+    /// assert_eq!(net.bias(1), Some(&[0.0; 3][..]));
+    /// # Ok::<(), mlp::MlpError>(())
+    /// ```
     pub fn dense(self, width: usize) -> Self {
         self.layer(LayerSpec::Dense { width })
     }
@@ -63,13 +111,14 @@ impl<S> Builder<S> {
     ///     .dense(8).sigmoid()
     ///     .dense(8).tanh()
     ///     .dense(8).relu()
-    ///     .dense(8).leaky_relu(0.01)
+    ///     .dense(8).leaky_relu(0.2)
+    ///     .dense(8).activation(Activation::leaky_relu())
     ///     .dense(8).elu(1.0)
     ///     .dense(8).softplus()
     ///     .dense(8).gelu()
     ///     .dense(8).gelu_tanh()
     ///     .dense(8).activation(Activation::Silu)
-    ///     .dense(3)
+    ///     .dense(3).identity()
     ///     .build()?;
     /// assert_eq!(net.forward(&Matrix::zeros(2, 4))?.cols(), 3);
     /// # Ok::<(), mlp::MlpError>(())
@@ -78,12 +127,25 @@ impl<S> Builder<S> {
         self.layer(LayerSpec::Activation(activation))
     }
 
+    /// Adds `y = x`, which says of a layer that nothing follows it, and computes nothing.
+    ///
+    /// ```
+    /// use mlp::{Loss, Mlp};
+    /// // The output layer of a regression.
+    /// let net = Mlp::builder(4).dense(8).tanh().dense(1).identity().loss(Loss::MeanSquaredError).build()?;
+    /// # Ok::<(), mlp::MlpError>(())
+    /// ```
+    pub fn identity(self) -> Self {
+        self.activation(Activation::Identity)
+    }
+
     /// Adds `y = max(x, 0)`.
     pub fn relu(self) -> Self {
         self.activation(Activation::Relu)
     }
 
     /// Adds `y = x` where x > 0, `negative_slope * x` elsewhere; the slope is finite, at least 0.
+    /// [`Activation::leaky_relu`] has the usual one, 0.01.
     pub fn leaky_relu(self, negative_slope: f32) -> Self {
         self.activation(Activation::LeakyRelu { negative_slope })
     }
@@ -285,12 +347,10 @@ impl<S> Builder<S> {
     /// ```
     ///
     /// [`build`](MlpBuilder::build) refuses a block that changes the width: see
-    /// [`Builder::residual_projected`].
+    /// [`Builder::residual_projected`]; and blocks inside blocks more than 32 deep.
     pub fn residual(self, block: impl FnOnce(BlockBuilder) -> BlockBuilder) -> Self {
-        self.layer(LayerSpec::Residual {
-            block: block(BlockBuilder::default()).layers,
-            shortcut: Shortcut::Identity,
-        })
+        let shortcut = Shortcut::Identity;
+        self.nest(block, |block| LayerSpec::Residual { block, shortcut })
     }
 
     /// Adds a residual block that may change the width: `y = block(x) + x P^T` with a learned
@@ -304,10 +364,8 @@ impl<S> Builder<S> {
     /// # Ok::<(), mlp::MlpError>(())
     /// ```
     pub fn residual_projected(self, block: impl FnOnce(BlockBuilder) -> BlockBuilder) -> Self {
-        self.layer(LayerSpec::Residual {
-            block: block(BlockBuilder::default()).layers,
-            shortcut: Shortcut::Projection,
-        })
+        let shortcut = Shortcut::Projection;
+        self.nest(block, |block| LayerSpec::Residual { block, shortcut })
     }
 
     /// Adds a dense connection: `y = [x, block(x)]`, the outputs of the block beside its inputs.
@@ -329,9 +387,7 @@ impl<S> Builder<S> {
     /// # Ok::<(), mlp::MlpError>(())
     /// ```
     pub fn concat(self, block: impl FnOnce(BlockBuilder) -> BlockBuilder) -> Self {
-        self.layer(LayerSpec::Concat {
-            block: block(BlockBuilder::default()).layers,
-        })
+        self.nest(block, |block| LayerSpec::Concat { block })
     }
 }
 
@@ -340,6 +396,7 @@ impl Builder<Settings> {
     pub(crate) fn new(inputs: usize) -> Self {
         Self {
             layers: Vec::new(),
+            nesting: 0,
             settings: Settings {
                 inputs,
                 loss: Loss::default(),
@@ -352,7 +409,11 @@ impl Builder<Settings> {
     }
 
     /// The description, and the instruction set asked for.
-    pub(crate) fn into_spec(self) -> (Spec, Option<Isa>) {
+    ///
+    /// # Errors
+    /// [`MlpError::Setting`] if blocks are nested deeper than [`MAX_NESTING`].
+    pub(crate) fn into_spec(self) -> Result<(Spec, Option<Isa>), MlpError> {
+        check_nesting(self.nesting)?;
         let Settings {
             inputs,
             loss,
@@ -369,7 +430,7 @@ impl Builder<Settings> {
             seed,
             precision,
         };
-        (spec, isa)
+        Ok((spec, isa))
     }
 
     /// What training makes small; [`Loss::SoftmaxCrossEntropy`] unless said otherwise.
@@ -410,6 +471,14 @@ impl Builder<Settings> {
     }
 
     /// Seed of the weights, and of the order of the samples in training; 0 unless said otherwise.
+    ///
+    /// ```
+    /// use mlp::Mlp;
+    /// let net = |seed| Mlp::builder(4).dense(3).seed(seed).build();
+    /// assert_eq!(net(1)?.parameters(), net(1)?.parameters());
+    /// assert_ne!(net(1)?.parameters(), net(2)?.parameters());
+    /// # Ok::<(), mlp::MlpError>(())
+    /// ```
     pub fn seed(mut self, seed: u64) -> Self {
         self.settings.seed = seed;
         self
@@ -419,6 +488,13 @@ impl Builder<Settings> {
     ///
     /// Without it, [`Precision::process_wide`]: `Highest`, with errors no larger than those of f32
     /// multiply-adds, unless the program has set another.
+    ///
+    /// ```
+    /// use mlp::{Mlp, Precision};
+    /// let net = Mlp::builder(4).dense(3).precision(Precision::Ieee).build()?;
+    /// assert_eq!(net.effective_precision(32)?, Precision::Ieee);
+    /// # Ok::<(), mlp::MlpError>(())
+    /// ```
     pub fn precision(mut self, precision: Precision) -> Self {
         self.settings.precision = Some(precision);
         self
@@ -426,6 +502,13 @@ impl Builder<Settings> {
 
     /// Insists on the kernels of one instruction set, instead of the best that the CPU and
     /// `KERNELS_ISA` allow.
+    ///
+    /// ```
+    /// use mlp::{Isa, Mlp};
+    /// let net = Mlp::builder(4).dense(3).isa(Isa::Scalar).build()?;
+    /// assert_eq!(net.isa(), Isa::Scalar);
+    /// # Ok::<(), mlp::MlpError>(())
+    /// ```
     pub fn isa(mut self, isa: Isa) -> Self {
         self.settings.isa = Some(isa);
         self

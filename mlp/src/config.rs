@@ -63,19 +63,24 @@ impl EarlyStopping {
         }
     }
 
-    /// Watches the accuracy on the validation data instead of the loss.
+    /// Watches the accuracy on the validation data instead of the loss. The network has to tell classes apart,
+    /// and the validation data to say which they are, beside a loss of one's own too.
     pub fn on_accuracy(mut self) -> Self {
         self.on_accuracy = true;
         self
     }
 
-    /// By how much the loss has to fall, or the accuracy to rise, for an epoch to count as better; 0 unless said otherwise.
+    /// By how much the loss has to fall, or the accuracy to rise, for an epoch to count as better; 0 unless
+    /// said otherwise.
     pub fn min_delta(mut self, min_delta: f32) -> Self {
         self.min_delta = min_delta;
         self
     }
 
-    /// Ends with the parameters of the best epoch instead of those of the last, whatever ends the training and whatever `min_delta` is.
+    /// Ends with the network as it was after the best epoch instead of the last, whatever ends the training
+    /// and whatever `min_delta` is: with its parameters, the state of the optimiser and the counts of steps
+    /// and epochs, in the bits of a training of so many epochs. [`resume`](crate::Mlp::resume) goes on from
+    /// there.
     pub fn restore_best(mut self) -> Self {
         self.restore_best = true;
         self
@@ -106,6 +111,7 @@ pub struct TrainConfig<'a> {
     pub(crate) batch_size: usize,
     pub(crate) max_epochs: usize,
     pub(crate) shuffle: bool,
+    pub(crate) drop_last: bool,
     pub(crate) seed: Option<u64>,
     pub(crate) threads: usize,
     pub(crate) spin: Option<Duration>,
@@ -131,6 +137,7 @@ impl Default for TrainConfig<'_> {
             batch_size: DEFAULT_BATCH_SIZE,
             max_epochs: DEFAULT_MAX_EPOCHS,
             shuffle: true,
+            drop_last: false,
             seed: None,
             threads: 0,
             spin: None,
@@ -147,6 +154,11 @@ impl Default for TrainConfig<'_> {
 impl<'a> TrainConfig<'a> {
     /// The optimiser: [`Sgd`](crate::Sgd), [`Adam`](crate::Adam), [`AdamW`](crate::AdamW) or
     /// [`Rmsprop`](crate::Rmsprop).
+    ///
+    /// ```
+    /// use mlp::{AdamW, TrainConfig};
+    /// let config = TrainConfig::default().optimizer(AdamW::new(1e-3).weight_decay(0.05));
+    /// ```
     pub fn optimizer(mut self, optimizer: impl Into<Optimizer>) -> Self {
         self.optimizer = optimizer.into();
         self
@@ -154,6 +166,15 @@ impl<'a> TrainConfig<'a> {
 
     /// Adds a group of parameters that are trained in a way of their own; a later group goes before
     /// an earlier one.
+    ///
+    /// ```
+    /// use mlp::{ParamGroup, ParameterKind, Sgd, TrainConfig};
+    /// // Biases learn twice as fast; the first layer stays as it is.
+    /// let config = TrainConfig::default()
+    ///     .optimizer(Sgd::new(0.1).weight_decay(1e-4))
+    ///     .group(ParamGroup::kind(ParameterKind::Bias).learning_rate_factor(2.0))
+    ///     .group(ParamGroup::named("0").learning_rate_factor(0.0));
+    /// ```
     pub fn group(mut self, group: ParamGroup) -> Self {
         self.groups.push(group);
         self
@@ -168,7 +189,9 @@ impl<'a> TrainConfig<'a> {
 
     /// Trains on a loss of one's own instead of that of the network: `loss` returns that of a batch,
     /// and fills in its gradient with respect to the outputs. The validation loss is the same
-    /// function. Targets may have any number of columns.
+    /// function; the accuracy is told where the targets are such that the loss of the network could use them.
+    /// Targets may have any number of columns. With an [`Objective`], which changes the losses that are
+    /// built in, it is an error.
     ///
     /// ```
     /// use mlp::{Targets, TrainConfig};
@@ -191,6 +214,11 @@ impl<'a> TrainConfig<'a> {
     }
 
     /// Clips the gradient of each step; by default nothing is clipped.
+    ///
+    /// ```
+    /// use mlp::{Clip, TrainConfig};
+    /// let config = TrainConfig::default().clip(Clip::norm(1.0));
+    /// ```
     pub fn clip(mut self, clip: Clip) -> Self {
         self.clip = Some(clip);
         self
@@ -199,7 +227,15 @@ impl<'a> TrainConfig<'a> {
     /// How the learning rate changes; by default it does not.
     ///
     /// Steps and epochs count from the beginning of [`fit`](crate::Mlp::fit), and go on in
-    /// [`resume`](crate::Mlp::resume) and [`partial_fit`](crate::Mlp::partial_fit).
+    /// [`resume`](crate::Mlp::resume) and [`partial_fit`](crate::Mlp::partial_fit). A schedule counts epochs
+    /// unless it says [`per_step`](Schedule::per_step).
+    ///
+    /// ```
+    /// use mlp::{Schedule, TrainConfig};
+    /// // 1,000 steps up, then down along a cosine over 9,000.
+    /// let schedule = Schedule::warmup(1000, 0.01).then(1000, Schedule::cosine(9000, 0.0));
+    /// let config = TrainConfig::default().schedule(schedule.per_step());
+    /// ```
     pub fn schedule(mut self, schedule: Schedule) -> Self {
         self.schedule = Some(schedule);
         self
@@ -215,7 +251,7 @@ impl<'a> TrainConfig<'a> {
 
     /// Samples of a step: at least 1. If there are fewer samples than that, all of them are one batch.
     ///
-    /// The last batch of an epoch may be smaller.
+    /// The last batch of an epoch may be smaller: see [`TrainConfig::drop_last`].
     pub fn batch_size(mut self, batch_size: usize) -> Self {
         self.batch_size = batch_size;
         self
@@ -228,8 +264,34 @@ impl<'a> TrainConfig<'a> {
     }
 
     /// Whether each epoch visits the samples in an order of its own (the default) or in theirs.
+    ///
+    /// ```
+    /// // Samples of a series, as they came; or in orders that another seed decides.
+    /// let config = mlp::TrainConfig::default().shuffle(false);
+    /// let config = mlp::TrainConfig::default().seed(7);
+    /// ```
     pub fn shuffle(mut self, shuffle: bool) -> Self {
         self.shuffle = shuffle;
+        self
+    }
+
+    /// Whether the last batch of an epoch is left out where it would be smaller than the others; by default
+    /// it is not. Batch normalisation, which needs two rows at least, may not be able to do with what is
+    /// left.
+    ///
+    /// ```
+    /// use mlp::{Dataset, Mlp, TrainConfig};
+    ///
+    /// let data = Dataset::classes((0..9u8).map(f32::from).collect(), 1, vec![0, 0, 0, 0, 1, 1, 1, 1, 1])?;
+    /// let mut net = Mlp::builder(1).dense(4).batch_norm().relu().dense(2).build()?;
+    /// // Two batches of four, and one of one.
+    /// assert!(net.fit(&data, &TrainConfig::default().batch_size(4)).is_err());
+    /// let report = net.fit(&data, &TrainConfig::default().batch_size(4).drop_last(true).max_epochs(1))?;
+    /// assert_eq!(report.steps, 2);
+    /// # Ok::<(), mlp::MlpError>(())
+    /// ```
+    pub fn drop_last(mut self, drop_last: bool) -> Self {
+        self.drop_last = drop_last;
         self
     }
 
@@ -242,6 +304,12 @@ impl<'a> TrainConfig<'a> {
     /// The most threads; 0, the default, stands for all of the current rayon pool.
     ///
     /// The result is the same, bit for bit, for any number.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// // Two threads on cores that others use too.
+    /// let config = mlp::TrainConfig::default().threads(2).spin(Duration::from_micros(100));
+    /// ```
     pub fn threads(mut self, threads: usize) -> Self {
         self.threads = threads;
         self
@@ -267,6 +335,16 @@ impl<'a> TrainConfig<'a> {
     }
 
     /// Data to evaluate the network on after each epoch.
+    ///
+    /// ```
+    /// use mlp::{Dataset, Mlp, TrainConfig};
+    /// let data = Dataset::classes((0..40u8).map(f32::from).collect(), 1, vec![0, 1].repeat(20))?;
+    /// let (train, valid) = data.stratified_split(0.75, 42)?;
+    /// let mut net = Mlp::builder(1).dense(2).build()?;
+    /// let report = net.fit(&train, &TrainConfig::default().validation(&valid).max_epochs(2))?;
+    /// assert!(report.history.iter().all(|epoch| epoch.validation.is_some()));
+    /// # Ok::<(), mlp::MlpError>(())
+    /// ```
     pub fn validation(mut self, data: impl Into<Data<'a>>) -> Self {
         self.validation = Some(data.into());
         self
@@ -293,7 +371,10 @@ impl<'a> TrainConfig<'a> {
     }
 
     /// Ends the training after the first step, or validation, that ends later than this since the
-    /// beginning. An epoch that is cut short is in no history and not counted.
+    /// beginning. An epoch that is cut short is in no history and not counted;
+    /// [`resume`](crate::Mlp::resume) and [`partial_fit`](crate::Mlp::partial_fit), with the same data and
+    /// settings, begin with the batches that are left of it, and end in the bits of a training that was not
+    /// cut. So they do from a [`Snapshot`](crate::Snapshot) or a checkpoint.
     ///
     /// ```
     /// use std::time::Duration;
@@ -398,6 +479,7 @@ impl fmt::Debug for TrainConfig<'_> {
             .field("batch_size", &self.batch_size)
             .field("max_epochs", &self.max_epochs)
             .field("shuffle", &self.shuffle)
+            .field("drop_last", &self.drop_last)
             .field("seed", &self.seed)
             .field("threads", &self.threads)
             .field("spin", &self.spin)

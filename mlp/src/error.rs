@@ -26,7 +26,7 @@ pub enum MlpError {
     /// Batch normalisation was to be trained on a batch that has no variance.
     #[error(
         "layer {layer}: batch normalisation in training: expected batches of at least 2 rows, got one \
-         of {rows}"
+         of {rows}; another batch_size, or drop_last where the last batch of an epoch is short, avoids it"
     )]
     BatchTooSmall {
         /// Position of the layer, see [`MlpError::Layer`].
@@ -111,6 +111,16 @@ pub enum MlpError {
         /// The norm.
         norm: f32,
     },
+    /// A schedule made the learning rate NaN or infinite; the step changed nothing.
+    #[error(
+        "step {step}: the learning rate is {learning_rate}; the parameters were left as they were"
+    )]
+    NonFiniteRate {
+        /// Number of the step, counted from 1.
+        step: u64,
+        /// The learning rate, with the factor of the group that it was found in.
+        learning_rate: f32,
+    },
     /// What is to be searched is nothing that can be.
     #[error("search: expected {expected}, got {got}")]
     Search {
@@ -144,4 +154,18 @@ pub enum MlpError {
     /// The kernels refused; when the environment asks for an instruction set that is not there.
     #[error(transparent)]
     Kernel(#[from] KernelError),
+}
+
+impl MlpError {
+    /// What is wrong with a part of a layer, as an error of the layer, which is what the user wrote.
+    pub(crate) fn of_layer(self, name: &str) -> Self {
+        match self {
+            Self::Layer { expected, got, .. } => Self::Layer {
+                layer: name.to_owned(),
+                expected,
+                got,
+            },
+            other => other,
+        }
+    }
 }

@@ -35,7 +35,7 @@ fn rows_of<'a>(x: MatRef<'a>, rows: &Range<usize>) -> MatRef<'a> {
     x.part(rows.clone(), 0..x.cols())
 }
 
-/// Mean loss and accuracy over checked data.
+/// Mean loss and accuracy over checked data; an error where no sample has a weight.
 pub(crate) fn evaluate(
     network: &Network,
     engine: &mut Engine,
@@ -44,11 +44,18 @@ pub(crate) fn evaluate(
     team: &Team,
 ) -> Result<Evaluation, MlpError> {
     let (mut sum, mut weight, mut correct) = (0.0, 0.0, 0);
-    let loss = network.spec.loss;
+    let (loss, samples) = (network.spec.loss, data.n_samples());
+    // The targets of the user's own loss may be anything.
+    let has_classes = !criterion.is_own()
+        || loss
+            .check(samples, network.outputs(), data.targets())
+            .is_ok();
     for rows in blocks(data.n_samples()) {
         let block = data.part(rows);
         engine.forward(network, block.inputs(), team)?;
-        correct += loss.count_correct(engine.scores()?, block.targets());
+        if has_classes {
+            correct += loss.count_correct(engine.scores()?, block.targets());
+        }
         let of_block = engine.loss(network, block.into(), criterion, team)?;
         // A block of no weight has a loss of no meaning.
         if of_block.weight > 0.0 {
@@ -56,13 +63,37 @@ pub(crate) fn evaluate(
             weight += of_block.weight;
         }
     }
+    if weight == 0.0 {
+        // Some of the samples of weighted data may have none.
+        return Err(MlpError::Data(DataError::Weight { row: 0, value: 0.0 }));
+    }
+    let accuracy = loss.accuracy(correct, samples, network.outputs());
     Ok(Evaluation {
         loss: (sum / weight) as f32,
-        accuracy: loss.accuracy(correct, data.n_samples(), network.outputs()),
+        accuracy: accuracy.filter(|_| has_classes),
     })
 }
 
-/// Writes the answer for each row of `x` to the same row of `out`: rows x outputs.
+/// Checks that outputs, the first of them in row `first`, are such that something can be said of classes.
+fn check_finite(outputs: MatRef<'_>, first: usize) -> Result<(), MlpError> {
+    for row in 0..outputs.rows() {
+        for col in 0..outputs.cols() {
+            let value = *outputs.at(row, col);
+            if !value.is_finite() {
+                return Err(MlpError::Data(DataError::NotFinite {
+                    what: "outputs",
+                    row: first + row,
+                    col,
+                    value,
+                }));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Writes the answer for each row of `x` to the same row of `out`: rows x outputs. Probabilities of
+/// outputs that are NaN or infinite are an error.
 pub(crate) fn answer(
     network: &Network,
     engine: &mut Engine,
@@ -73,7 +104,11 @@ pub(crate) fn answer(
 ) -> Result<(), MlpError> {
     let cols = out.cols();
     for rows in blocks(x.rows()) {
-        let outputs = engine.forward(network, rows_of(x, &rows), team)?;
+        engine.forward(network, rows_of(x, &rows), team)?;
+        if answer == Answer::Probabilities {
+            check_finite(engine.scores()?, rows.start)?;
+        }
+        let outputs = engine.outputs()?;
         let mut out = out.reborrow().part(rows, 0..cols);
         // What ends with softmax, or a sigmoid, gives probabilities.
         let answer = match network.graph.scores() {
@@ -105,7 +140,8 @@ pub(crate) fn answer(
 }
 
 /// The class of each row of `x`: the column of the largest output, or for binary cross-entropy whether
-/// the one output is above 0; an error where one is NaN.
+/// the one output is above 0; an error where one is NaN or
+/// infinite.
 pub(crate) fn classes(
     network: &Network,
     engine: &mut Engine,
@@ -117,15 +153,8 @@ pub(crate) fn classes(
         let first = rows.start;
         engine.forward(network, rows_of(x, &rows), team)?;
         let outputs = engine.scores()?;
+        check_finite(outputs, first)?;
         for row in 0..outputs.rows() {
-            if let Some(col) = (0..outputs.cols()).find(|&col| outputs.at(row, col).is_nan()) {
-                return Err(MlpError::Data(DataError::NotFinite {
-                    what: "outputs",
-                    row: first + row,
-                    col,
-                    value: f32::NAN,
-                }));
-            }
             classes.push(match network.spec.loss {
                 Loss::BinaryCrossEntropy => u32::from(*outputs.at(row, 0) > 0.0),
                 _ => argmax(outputs, row) as u32,

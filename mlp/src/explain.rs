@@ -140,7 +140,7 @@ impl Mlp {
         if let Some(blocks) = &blocks {
             plan = lower(graph, blocks.rows, Passes::Both);
         }
-        let samples = samples(self, batch);
+        let samples = samples(self, batch)?;
         let input = MatRef::from(&samples);
         self.network.check_batch(input)?;
         let mut mlp = self.clone();
@@ -155,7 +155,7 @@ impl Mlp {
             mlp,
             engine: Engine::new(&self.network, Passes::Both),
             input,
-            wanted: Wanted::of(&self.network, batch),
+            wanted: Wanted::of(&self.network, batch)?,
         };
         let mut seen = steps.list(&plan, team)?;
         let (clock, mut step) = (Instant::now(), Duration::MAX);

@@ -9,7 +9,6 @@
 //! |---|---|---|
 //! | Xavier (Glorot) | `s^2 = 2 / (fan_in + fan_out)` | normal `N(0, s^2)`, or uniform `[-s sqrt 3, s sqrt 3)` |
 //! | He (Kaiming) | `s^2 = 2 / ((1 + a^2) fan_in)` | as above |
-//!
 //! | LeCun | `s^2 = 1 / fan_in` | as above |
 //! | orthogonal | `s^2 = g^2 / max(fan_in, fan_out)` | rows, or columns, that are orthogonal and `g` long |
 //!
@@ -26,9 +25,16 @@ use kernels::Activation;
 use rand_distr::{Distribution, StandardNormal, StandardUniform};
 use serde::{Deserialize, Serialize};
 
+use crate::error::MlpError;
 use crate::rng::{self, Purpose};
 
 /// How the weights of a layer are drawn before training; biases start at zero.
+///
+/// ```
+/// use mlp::{Init, Mlp};
+/// let net = Mlp::builder(8).dense(16).tanh().dense(3).init(Init::LecunNormal).seed(1).build()?;
+/// # Ok::<(), mlp::MlpError>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Init {
@@ -55,6 +61,13 @@ pub enum Init {
 }
 
 /// The layer that weights are drawn for: what their spread depends on.
+///
+/// ```
+/// use mlp::{Activation, Fan, Init};
+/// let fan = Fan { fan_in: 50, fan_out: 30, activation: Activation::Relu };
+/// // sqrt(2 / 50)
+/// assert!((Init::HeNormal.standard_deviation(fan) - 0.2).abs() < 1e-6);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Fan {
     /// Number of inputs of a unit; 0 counts as 1.
@@ -101,7 +114,36 @@ impl Init {
     /// Fills `weights` with the numbers of layer number `layer` of the network with this seed.
     ///
     /// The same arguments give the same weights, and no layer's weights depend on another's.
-    pub fn fill(self, fan: Fan, seed: u64, layer: u64, weights: &mut [f32]) {
+    ///
+    /// ```
+    /// use mlp::{Activation, Fan, Init};
+    ///
+    /// let fan = Fan { fan_in: 3, fan_out: 2, activation: Activation::Relu };
+    /// let mut weights = [0.0; 6];
+    /// Init::HeNormal.fill(fan, 42, 0, &mut weights)?;
+    /// assert!(weights.iter().all(|&w| w != 0.0));
+    /// # Ok::<(), mlp::MlpError>(())
+    /// ```
+    ///
+    /// # Shapes
+    /// weights: `fan_out` x `fan_in`, row by row
+    ///
+    /// # Errors
+    /// [`MlpError::Shape`] if `weights` are of another number than `fan_out` times `fan_in`.
+    pub fn fill(
+        self,
+        fan: Fan,
+        seed: u64,
+        layer: u64,
+        weights: &mut [f32],
+    ) -> Result<(), MlpError> {
+        if fan.fan_out.checked_mul(fan.fan_in) != Some(weights.len()) {
+            return Err(MlpError::Shape {
+                what: "weights",
+                expected: format!("{} x {}", fan.fan_out, fan.fan_in),
+                got: weights.len().to_string(),
+            });
+        }
         let deviation = self.standard_deviation(fan);
         let samples = rng::stream(seed, Purpose::Weights, layer);
         match self {
@@ -137,6 +179,7 @@ impl Init {
             Self::Zeros => weights.fill(0.0),
             Self::Constant(value) => weights.fill(value),
         }
+        Ok(())
     }
 }
 
@@ -202,7 +245,7 @@ mod tests {
 
     fn drawn(init: Init, fan: Fan, seed: u64, layer: u64) -> Vec<f32> {
         let mut weights = vec![f32::NAN; fan.fan_in * fan.fan_out];
-        init.fill(fan, seed, layer, &mut weights);
+        init.fill(fan, seed, layer, &mut weights).unwrap();
         weights
     }
 
@@ -313,15 +356,32 @@ mod tests {
     #[test]
     fn weights_never_change() {
         let three = |init: Init| {
-            let mut weights = [0.0; 3];
-            init.fill(fan(8, 8, Activation::Relu), 42, 1, &mut weights);
-            weights
+            let weights = drawn(init, fan(8, 8, Activation::Relu), 42, 1);
+            [weights[0], weights[1], weights[2]]
         };
         assert_eq!(three(Init::HeNormal), [0.923745, 0.01106361, 0.6129142]);
         assert_eq!(
             three(Init::XavierUniform),
             [0.068337716, 0.41400734, 0.47981462]
         );
+    }
+
+    #[test]
+    fn weights_of_another_shape_are_refused() {
+        for init in RANDOM.into_iter().chain([Init::Orthogonal, Init::Zeros]) {
+            let tanh = Activation::Tanh;
+            assert!(drawn(init, fan(0, 3, tanh), 0, 0).is_empty());
+            assert!(drawn(init, fan(3, 0, tanh), 0, 0).is_empty());
+            let mut weights = [7.0; 6];
+            for (fan_in, fan_out) in [(0, 3), (2, 2), (usize::MAX, 2)] {
+                let refused = init.fill(fan(fan_in, fan_out, tanh), 0, 0, &mut weights);
+                assert_eq!(
+                    refused.unwrap_err().to_string(),
+                    format!("weights: expected {fan_out} x {fan_in}, got 6")
+                );
+            }
+            assert_eq!(weights, [7.0; 6]);
+        }
     }
 
     #[test]

@@ -4,6 +4,7 @@ use kernels::{Isa, MatMut, MatRef, Precision, Team, with_team};
 
 use crate::builder::MlpBuilder;
 use crate::data::{Data, check_matrix};
+use crate::epoch::EpochSums;
 use crate::error::MlpError;
 use crate::evaluate::{self, Answer};
 use crate::loss::{Criterion, Loss, Objective};
@@ -11,7 +12,7 @@ use crate::matrix::Matrix;
 use crate::network::Network;
 use crate::optimizer::{Sgd, State};
 use crate::params::Buffer;
-use crate::plan::{Blocks, Passes, Plan, lower, max_batch};
+use crate::plan::{self, Blocks, Passes, Plan, lower};
 use crate::plateau::Plateau;
 use crate::report::Evaluation;
 use crate::run::Engine;
@@ -41,6 +42,8 @@ pub(crate) struct Progress {
     pub(crate) epochs: u64,
     /// What the reduction on a plateau remembers.
     pub(crate) plateau: Plateau,
+    /// What was done of an epoch that the time cut short.
+    pub(crate) unfinished: Option<EpochSums>,
 }
 
 impl Progress {
@@ -50,7 +53,20 @@ impl Progress {
             state: State::new(Sgd::new(0.0).into(), Vec::new(), parameters),
             epochs: 0,
             plateau: Plateau::default(),
+            unfinished: None,
         }
+    }
+
+    /// Becomes a copy of `other`, in memory of its own where that is of the same sizes.
+    pub(crate) fn copy_from(&mut self, other: &Self) {
+        let Self {
+            state,
+            epochs,
+            plateau,
+            unfinished,
+        } = other;
+        self.state.copy_from(state);
+        (self.epochs, self.plateau, self.unfinished) = (*epochs, *plateau, *unfinished);
     }
 }
 
@@ -76,6 +92,8 @@ impl Progress {
 /// ```
 #[derive(Clone, Debug)]
 pub struct Snapshot {
+    /// The description of the network that it is of.
+    spec: Spec,
     parameters: Buffer,
     progress: Progress,
 }
@@ -109,7 +127,7 @@ impl Mlp {
     ///
     /// # Errors
     /// If the data do not fit the network: [`MlpError::Shape`], [`MlpError::Label`],
-    /// [`MlpError::Targets`].
+    /// [`MlpError::Targets`]; [`MlpError::Data`] if the weights of the samples are all 0.
     pub fn evaluate<'a>(&self, data: impl Into<Data<'a>>) -> Result<Evaluation, MlpError> {
         let data = data.into();
         self.check_data(data)?;
@@ -128,7 +146,8 @@ impl Mlp {
     ///
     /// # Errors
     /// [`MlpError::NotAClassifier`]; [`MlpError::Shape`] or [`MlpError::Data`] if `x` does not have a
-    /// column for each input, or holds NaN or infinity, or values so large that an output is NaN.
+    /// column for each input, or holds NaN or infinity, or values so large that an output is NaN or
+    /// infinite: nothing can be said of classes then.
     pub fn predict<'a>(&self, x: impl Into<MatRef<'a>>) -> Result<Vec<u32>, MlpError> {
         let x = x.into();
         self.check_predict()?;
@@ -149,7 +168,8 @@ impl Mlp {
     }
 
     /// The outputs of the last layer, samples x outputs: logits of a classifier, or probabilities if it
-    /// ends with softmax; predictions of a network trained on squared error.
+    /// ends with softmax; predictions of a network trained on squared error. They are as they were
+    /// computed: where values are too large for f32 an output may be infinite or NaN.
     ///
     /// # Errors
     /// [`MlpError::Shape`] or [`MlpError::Data`] if `x` does not have a column for each input, or
@@ -176,8 +196,8 @@ impl Mlp {
     /// x: samples x inputs; out: samples x outputs
     ///
     /// # Errors
-    /// [`MlpError::Shape`] or [`MlpError::Data`] if shapes do not fit or `x` holds NaN or infinity;
-    /// [`MlpError::Setting`] if the workspace is one of a network of other layers.
+    /// [`MlpError::Shape`] or [`MlpError::Data`] if shapes do not fit or `x` holds NaN or infinity, or an
+    /// output of a classifier is NaN or infinite; [`MlpError::Setting`] if the workspace is one of a network of other layers.
     pub fn predict_into<'a>(
         &self,
         x: impl Into<MatRef<'a>>,
@@ -219,18 +239,29 @@ impl Mlp {
     /// A copy of all that training changes.
     pub fn snapshot(&self) -> Snapshot {
         Snapshot {
+            spec: self.network.spec.clone(),
             parameters: self.network.parameters.clone(),
             progress: self.progress.clone(),
         }
     }
 
-    /// Goes back to a snapshot of this network, or of one of the same description.
+    /// Goes back to a snapshot of this network, or of one of the same inputs, layers and loss.
     ///
     /// # Errors
-    /// [`MlpError::Shape`] if the snapshot is of a network with another number of parameters.
+    /// [`MlpError::Setting`] if the snapshot is of a network of other inputs, layers or another loss.
     pub fn restore(&mut self, snapshot: &Snapshot) -> Result<(), MlpError> {
-        let expected = self.network.parameters.len();
-        check_count(expected, snapshot.parameters.len())?;
+        let (own, other) = (&self.network.spec, &snapshot.spec);
+        // Seed, initialisation and precision make no other network of it.
+        if (own.inputs, &own.layers, own.loss) != (other.inputs, &other.layers, other.loss) {
+            return Err(MlpError::Setting {
+                name: "snapshot",
+                expected: "one of a network of the same inputs, layers and loss",
+                got: format!(
+                    "one of a network of {} inputs and other layers or another loss",
+                    other.inputs
+                ),
+            });
+        }
         self.network
             .parameters
             .copy_from_slice(&snapshot.parameters);
@@ -305,7 +336,7 @@ impl Mlp {
     /// the precision asked for allows: what really runs.
     ///
     /// # Errors
-    /// [`MlpError::Setting`] if there are no rows, or too many to be counted.
+    /// As [`Mlp::plan`].
     pub fn effective_precision(&self, batch: usize) -> Result<Precision, MlpError> {
         let (kernels, asked) = (self.network.kernels, self.network.precision());
         let plan = self.plan(batch)?;
@@ -328,22 +359,9 @@ impl Mlp {
     /// ([`Explanation::row_blocks`](crate::Explanation::row_blocks)), unless the caller has a loss of its own.
     ///
     /// # Errors
-    /// [`MlpError::Setting`] if `batch` is 0, or so large that no memory could hold its values.
+    /// [`MlpError::Setting`] if `batch` is 0, or so large that there is no memory for its values.
     pub fn plan(&self, batch: usize) -> Result<Plan, MlpError> {
-        let refuse = |expected| {
-            Err(MlpError::Setting {
-                name: "batch",
-                expected,
-                got: batch.to_string(),
-            })
-        };
-        if batch == 0 {
-            return refuse("at least 1");
-        }
-        if batch > max_batch(&self.network.graph) {
-            return refuse("rows whose values and operations can be counted");
-        }
-        Ok(lower(&self.network.graph, batch, Passes::Both))
+        plan::checked(&self.network.graph, batch, Passes::Both)
     }
 
     /// Answers a question about `rows` samples: alone if it is small, with all threads if not.
@@ -358,8 +376,9 @@ impl Mlp {
     }
 
     fn answers(&self, x: MatRef<'_>, answer: Answer) -> Result<Matrix, MlpError> {
-        self.check_features(x)?;
-        let mut out = Matrix::zeros(x.rows(), self.network.outputs());
+        self.network.check_inputs(x)?;
+        let mut out = Matrix::checked(x.rows(), self.network.outputs())?;
+        check_matrix("inputs", x)?;
         self.ask(x.rows(), |engine, team| {
             evaluate::answer(&self.network, engine, x, answer, out.view_mut(), team)
         })?;

@@ -25,7 +25,7 @@ pub(crate) struct Network {
 impl Network {
     /// Checks a description and draws the first weights.
     pub(crate) fn build(builder: MlpBuilder) -> Result<Self, MlpError> {
-        let (spec, isa) = builder.into_spec();
+        let (spec, isa) = builder.into_spec()?;
         Self::of(spec, isa)
     }
 
@@ -56,7 +56,7 @@ impl Network {
                         activation,
                     };
                     let init = spec.init.unwrap_or(Init::for_activation(activation));
-                    init.fill(fan, spec.seed, drawn, values);
+                    init.fill(fan, spec.seed, drawn, values)?;
                     drawn += 1;
                 }
             }

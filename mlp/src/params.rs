@@ -4,6 +4,7 @@
 //! Gradients and the state of an optimiser mirror them, element by element. Behind the parameters the
 //! arena holds the buffers: what training changes, but no gradient, such as running statistics.
 
+use std::hint::black_box;
 use std::ops::Range;
 
 use aligned_vec::{AVec, ConstAlign};
@@ -23,6 +24,14 @@ pub(crate) fn zeros(len: usize) -> Buffer {
     let mut buffer = Buffer::new(ALIGN_BYTES);
     buffer.resize(len, 0.0);
     buffer
+}
+
+/// Whether the allocator would give so many floats beside what is taken already; `None` are more than can
+/// be counted.
+pub(crate) fn fits_memory(len: Option<usize>) -> bool {
+    // Without black_box the compiler may leave out an allocation that nothing is written to.
+    let reserve = |n| black_box(&mut Vec::<f32>::new()).try_reserve_exact(n);
+    len.is_some_and(|n| reserve(n).is_ok())
 }
 
 /// Makes a buffer at least `len` long.

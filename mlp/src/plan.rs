@@ -28,7 +28,7 @@ pub(crate) use blocks::Blocks;
 pub(crate) use call::{Call, Fused, Mask, Passes, Product, Sink};
 pub use cost::Cost;
 pub(crate) use layer_call::{Heads, LayerCall, NormCall};
-pub(crate) use lower::{lower, max_batch};
+pub(crate) use lower::{checked, lower};
 pub(crate) use region::{Region, Source};
 
 /// The calls of a forward pass, or of a forward and a backward pass, for one batch size.

@@ -11,7 +11,9 @@ pub(crate) const MAX_COUNT: u64 = 1 << 53;
 /// Lowers the learning rate where the loss no longer falls, as PyTorch's `ReduceLROnPlateau`.
 ///
 /// Watches the validation loss after each epoch, the training loss where there are no validation
-/// data. An epoch is better if its loss is below `best (1 - threshold)`. After more than `patience`
+/// data. An epoch is better if its loss is below `best - threshold |best|`, which for a loss above 0 is
+/// PyTorch's `best (1 - threshold)`; for one below 0, as a loss of one's own may be, PyTorch's bar lies
+/// above the best loss. After more than `patience`
 /// epochs in a row that are not, the learning rate is multiplied by `factor`, and the count of epochs
 /// begins anew. Multiplies with a [`Schedule`](crate::Schedule), if there is one too.
 ///
@@ -137,7 +139,13 @@ impl Plateau {
 
     /// Takes note of the loss of an epoch.
     pub(crate) fn see(&mut self, settings: &ReduceOnPlateau, loss: f32) {
-        if loss < self.best * (1.0 - settings.threshold) {
+        // Infinite before the first epoch, of which no share can be taken off.
+        let bar = match self.best {
+            f32::INFINITY => self.best,
+            best if best > 0.0 => best * (1.0 - settings.threshold),
+            best => best * (1.0 + settings.threshold),
+        };
+        if loss < bar {
             self.best = loss;
             self.worse_epochs = 0;
         } else {
@@ -181,6 +189,16 @@ mod tests {
         assert_eq!(
             plateau(settings, &[1.0; 10]),
             [1.0, 1.0, 0.5, 0.5, 0.5, 0.5, 0.3, 0.3, 0.3, 0.3]
+        );
+    }
+
+    #[test]
+    fn a_loss_below_zero_has_to_fall_by_a_share_of_its_size() {
+        let settings = ReduceOnPlateau::new(0.5).patience(0).threshold(0.5);
+        // From -1 on better is below -1.5: -1.4 and -1.5 are not, -1.6 is.
+        assert_eq!(
+            plateau(settings, &[-1.0, -1.4, -1.5, -1.6, 0.0]),
+            [1.0, 0.5, 0.25, 0.25, 0.125]
         );
     }
 

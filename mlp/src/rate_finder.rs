@@ -17,7 +17,7 @@
 
 use std::cell::RefCell;
 
-use kernels::{Team, with_team};
+use kernels::Team;
 
 use crate::config::TrainConfig;
 use crate::data::{BatchBuffer, Batches, Data};
@@ -132,6 +132,19 @@ pub struct RatePoint {
 }
 
 /// What came of a sweep: the answer of [`Mlp::find_learning_rate`].
+///
+/// ```
+/// use mlp::{Dataset, Mlp, RateSweep, TrainConfig};
+/// let data = Dataset::classes(vec![-1.0, 1.0], 1, vec![0, 1])?;
+/// let net = Mlp::builder(1).dense(2).build()?;
+/// let sweep = RateSweep::default().range(1e-3, 0.1).steps(20);
+/// let curve = net.find_learning_rate(&data, &TrainConfig::default(), sweep)?;
+/// for point in &curve.points {
+///     println!("{:.1e}: {:.4}", point.learning_rate, point.smoothed);
+/// }
+/// assert!(curve.points.len() == 20 && !curve.exploded);
+/// # Ok::<(), mlp::MlpError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct RateCurve {
@@ -215,7 +228,7 @@ impl Mlp {
             .schedule(schedule)?;
         let batch_size = config.batch_size.min(data.n_samples());
         let seed = config.seed.unwrap_or(self.network.spec.seed);
-        let batches = Batches::new(data.n_samples(), batch_size, seed)?;
+        let batches = Batches::new(data.n_samples(), batch_size, seed)?.drop_last(config.drop_last);
         let buffer = BatchBuffer::new(data, batch_size)?;
         let run = Run {
             trainer,
@@ -225,7 +238,7 @@ impl Mlp {
             batches,
             buffer,
         };
-        with_team(config.threads, |team| run.all(team))
+        config.team().with_team(|team| run.all(team))
     }
 }
 
@@ -262,7 +275,11 @@ impl Run<'_, '_> {
                     .and_then(|loss| self.trainer.descend(inputs, team).map(|()| loss.mean));
                 let loss = match loss {
                     Ok(loss) => loss,
-                    Err(MlpError::NonFiniteLoss { .. } | MlpError::NonFiniteGradient { .. }) => {
+                    Err(
+                        MlpError::NonFiniteLoss { .. }
+                        | MlpError::NonFiniteGradient { .. }
+                        | MlpError::NonFiniteRate { .. },
+                    ) => {
                         return Ok(self.sweep.curve(points, true));
                     }
                     Err(error) => return Err(error),

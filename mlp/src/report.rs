@@ -3,17 +3,42 @@
 use std::fmt;
 
 /// How well a network does on data: the answer of [`Mlp::evaluate`](crate::Mlp::evaluate).
+///
+/// ```
+/// use mlp::{Dataset, Mlp};
+/// let data = Dataset::classes(vec![-1.0, 1.0], 1, vec![0, 1])?;
+/// let mut net = Mlp::builder(1).dense(2).build()?;
+/// // Logits 0 and x: class 1 where x is above 0.
+/// net.set_parameters(&[0.0, 1.0, 0.0, 0.0])?;
+/// let evaluation = net.evaluate(&data)?;
+/// assert_eq!(evaluation.accuracy, Some(1.0));
+/// assert!((evaluation.loss - (1.0 + (-1f32).exp()).ln()).abs() < 1e-6);
+/// # Ok::<(), mlp::MlpError>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Evaluation {
     /// Mean loss over the samples.
     pub loss: f32,
     /// Share of the samples whose largest output is that of their class, 0 to 1; `None` for a
-    /// network that does not tell classes apart.
+    /// network that does not tell classes apart, and beside a loss of one's own whose targets name none.
     pub accuracy: Option<f32>,
 }
 
 /// One epoch of a training.
+///
+/// ```
+/// use mlp::{Dataset, Mlp, Sgd, TrainConfig};
+/// let data = Dataset::classes(vec![-1.0, 1.0], 1, vec![0, 1])?;
+/// let mut net = Mlp::builder(1).dense(2).build()?;
+/// let config = TrainConfig::default().optimizer(Sgd::new(0.5).weight_decay(1e-3)).max_epochs(3);
+/// let report = net.fit(&data, &config)?;
+/// for epoch in &report.history {
+///     println!("{:3} {:.4} + {:.4}", epoch.epoch, epoch.loss, epoch.penalty);
+///     assert_eq!(epoch.loss_with_penalty(), epoch.loss + epoch.penalty);
+/// }
+/// # Ok::<(), mlp::MlpError>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct EpochReport {
@@ -44,6 +69,15 @@ impl EpochReport {
 }
 
 /// Why a training ended.
+///
+/// ```
+/// use mlp::{Dataset, Mlp, StopReason, TrainConfig};
+/// let data = Dataset::classes(vec![-1.0, 1.0], 1, vec![0, 1])?;
+/// let mut net = Mlp::builder(1).dense(2).build()?;
+/// let config = TrainConfig::default().stop_below_loss(100.0);
+/// assert_eq!(net.fit(&data, &config)?.stop_reason, StopReason::LossThreshold);
+/// # Ok::<(), mlp::MlpError>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum StopReason {
@@ -60,7 +94,7 @@ pub enum StopReason {
     TimeBudget,
     /// The callback said so.
     Callback,
-    /// A loss or a parameter was NaN or infinite. The network has the last parameters known to be
+    /// A loss, a gradient, the learning rate or a parameter was NaN or infinite. The network has the last parameters known to be
     /// good: those that the last finished epoch ended with, or those from before the training.
     NonFinite,
 }
@@ -74,12 +108,22 @@ impl fmt::Display for StopReason {
             Self::GradientNorm => "stopped by a gradient below the threshold",
             Self::TimeBudget => "stopped by the time budget",
             Self::Callback => "stopped by the callback",
-            Self::NonFinite => "stopped by a loss that is not finite",
+            Self::NonFinite => "stopped by a number that is not finite",
         })
     }
 }
 
-/// What came of a training: the answer of [`Mlp::fit`](crate::Mlp::fit).
+/// What came of a training: the answer of [`Mlp::fit`](crate::Mlp::fit). Printed, it is one line.
+///
+/// ```
+/// use mlp::{Dataset, Mlp, TrainConfig};
+/// let data = Dataset::classes(vec![-1.0, 1.0], 1, vec![0, 1])?;
+/// let mut net = Mlp::builder(1).dense(2).build()?;
+/// let report = net.fit(&data, &TrainConfig::default().max_epochs(4))?;
+/// assert_eq!((report.epochs, report.steps, report.history.len()), (4, 4, 4));
+/// println!("{report}");
+/// # Ok::<(), mlp::MlpError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Report {

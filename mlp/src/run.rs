@@ -4,14 +4,15 @@ mod blocks;
 mod layers;
 mod memory;
 
-use kernels::{Gradient, KernelError, Kernels, MatRef, Team};
+use kernels::{Gradient, KernelError, Kernels, MatRef, Precision, Team};
 
 use crate::error::MlpError;
 use crate::loss::{Aim, BatchLoss, Criterion, LossMemory};
 use crate::network::Network;
 use crate::optimizer::State;
 use crate::params::{Buffer, grow, zeros};
-use crate::plan::{Call, Fused, Passes, Plan, lower};
+use crate::plan::{self, Call, Fused, Passes, Plan};
+use crate::spec::Spec;
 use blocks::{BlockRunner, Task};
 use memory::{Memory, Scratch, carve, matrix};
 
@@ -37,15 +38,11 @@ pub(crate) struct Engine {
     passes: Passes,
     /// The newest last.
     plans: Vec<Plan>,
-    arena: Buffer,
-    /// The gradients of the parameters, in their order; empty without backward pass.
-    gradients: Buffer,
+    values: Values,
     /// Whether they are those of the last backward pass.
     has_gradients: bool,
     loss: LossMemory,
     scratch: Scratch,
-    /// Updates before the last forward pass: what masks depend on.
-    step: u64,
     /// Whether the loss has written the gradient of the scores.
     from_scores: bool,
     /// Steps in row blocks.
@@ -63,20 +60,54 @@ enum Ready {
     Blocks { batch: usize },
 }
 
+/// What the calls of a plan read and write, beside samples and parameters.
+#[derive(Debug)]
+struct Values {
+    arena: Buffer,
+    /// The gradients of the parameters, in their order; empty without backward pass.
+    gradients: Buffer,
+    /// Updates before the last forward pass: what masks depend on.
+    step: u64,
+}
+
+impl Values {
+    /// The buffers of calls that read `input`, from its first sample on, and `parameters`.
+    fn memory<'m>(
+        &'m mut self,
+        spec: &Spec,
+        precision: Precision,
+        input: MatRef<'m>,
+        parameters: &'m [f32],
+    ) -> Memory<'m> {
+        Memory {
+            input,
+            parameters,
+            seed: spec.seed,
+            step: self.step,
+            first_sample: 0,
+            precision,
+            gradients: &mut self.gradients,
+            arena: &mut self.arena,
+        }
+    }
+}
+
 impl Engine {
     pub(crate) fn new(network: &Network, passes: Passes) -> Self {
         Self {
             passes,
             plans: Vec::new(),
-            arena: zeros(0),
-            gradients: zeros(match passes {
-                Passes::Forward => 0,
-                Passes::Both => network.parameter_count(),
-            }),
+            values: Values {
+                arena: zeros(0),
+                gradients: zeros(match passes {
+                    Passes::Forward => 0,
+                    Passes::Both => network.parameter_count(),
+                }),
+                step: 0,
+            },
             has_gradients: false,
             loss: LossMemory::new(),
             scratch: Scratch::default(),
-            step: 0,
             from_scores: false,
             blocks: BlockRunner::default(),
             current: None,
@@ -96,16 +127,13 @@ impl Engine {
         let Call::Gemm { fused, .. } = call else {
             return Ok(None);
         };
-        let mut memory = Memory {
-            input,
-            parameters: &network.parameters,
-            seed: network.spec.seed,
-            step: self.step,
-            first_sample: 0,
-            precision: network.precision(),
-            gradients: &mut self.gradients,
-            arena: self.blocks.arena(batch).unwrap_or(&mut self.arena),
-        };
+        let (precision, parameters) = (network.precision(), &network.parameters);
+        let mut memory = self
+            .values
+            .memory(&network.spec, precision, input, parameters);
+        if let Some(arena) = self.blocks.arena(batch) {
+            memory.arena = arena;
+        }
         let (gemm, c) = memory.product(call)?;
         let name = match fused {
             Fused::Step => network.kernels.gemm_update_kernel(&gemm, &c),
@@ -116,33 +144,38 @@ impl Engine {
 
     /// The gradients of the parameters, in their order; `None` if no backward pass kept them.
     pub(crate) fn gradients(&self) -> Option<&[f32]> {
-        self.has_gradients.then_some(&*self.gradients)
+        self.has_gradients.then_some(&*self.values.gradients)
     }
 
     /// As [`Engine::gradients`], to be changed before they are used.
     pub(crate) fn gradients_mut(&mut self) -> Option<&mut [f32]> {
-        self.has_gradients.then_some(&mut *self.gradients)
+        self.has_gradients.then_some(&mut *self.values.gradients)
     }
 
     /// Makes room for batches of `batch` rows; returns the number of their plan.
-    fn plan_for(&mut self, network: &Network, batch: usize, threads: usize) -> usize {
+    fn plan_for(
+        &mut self,
+        network: &Network,
+        batch: usize,
+        threads: usize,
+    ) -> Result<usize, MlpError> {
         if let Some(number) = self.plans.iter().position(|plan| plan.batch == batch) {
-            return number;
+            return Ok(number);
         }
-        let plan = lower(&network.graph, batch, self.passes);
+        let plan = plan::checked(&network.graph, batch, self.passes)?;
         self.scratch.reserve(&plan, threads);
-        grow(&mut self.arena, plan.arena_len);
+        grow(&mut self.values.arena, plan.arena_len);
         self.loss.reserve(batch, network.outputs());
         if self.plans.len() == MAX_PLANS {
             self.plans.remove(0);
         }
         self.plans.push(plan);
-        self.plans.len() - 1
+        Ok(self.plans.len() - 1)
     }
 
     /// Says how many updates were made before the next forward pass.
     pub(crate) fn set_step(&mut self, step: u64) {
-        self.step = step;
+        self.values.step = step;
     }
 
     /// The forward pass; its outputs, batch x outputs.
@@ -163,31 +196,31 @@ impl Engine {
         team: &Team,
         after: &mut impl FnMut(Ran<'_>),
     ) -> Result<MatRef<'_>, MlpError> {
-        let number = self.plan_for(network, input.rows(), team.threads());
+        let number = self.plan_for(network, input.rows(), team.threads())?;
         self.current = None;
-        let mut memory = Memory {
-            input,
-            parameters: &network.parameters,
-            seed: network.spec.seed,
-            step: self.step,
-            first_sample: 0,
-            precision: network.precision(),
-            gradients: &mut self.gradients,
-            arena: &mut self.arena,
-        };
+        let (precision, parameters) = (network.precision(), &network.parameters);
+        let mut memory = self
+            .values
+            .memory(&network.spec, precision, input, parameters);
         for call in &self.plans[number].forward {
             memory.run(call, network.kernels, &mut self.scratch, team)?;
             after(Ran::Call(call));
         }
         self.current = Some(Ready::Forward(number));
-        Ok(matrix(&self.arena, &self.plans[number].outputs)?)
+        self.outputs()
+    }
+
+    /// The outputs of the last forward pass.
+    pub(crate) fn outputs(&self) -> Result<MatRef<'_>, MlpError> {
+        let plan = &self.plans[self.current_plan()?];
+        Ok(matrix(&self.values.arena, &plan.outputs)?)
     }
 
     /// The outputs of the last forward pass, or what their activation read where the loss takes that.
     pub(crate) fn scores(&self) -> Result<MatRef<'_>, MlpError> {
         let plan = &self.plans[self.current_plan()?];
         let region = plan.scores.map_or(plan.outputs, |scores| scores.values);
-        Ok(matrix(&self.arena, &region)?)
+        Ok(matrix(&self.values.arena, &region)?)
     }
 
     /// The loss of the outputs of the last forward pass; with a backward pass planned, its gradient
@@ -203,7 +236,7 @@ impl Engine {
         self.from_scores = self.plans[number].scores.is_some() && !criterion.is_own();
         loss_of(
             &self.plans[number],
-            &mut self.arena,
+            &mut self.values.arena,
             network.kernels,
             aim,
             criterion,
@@ -278,7 +311,7 @@ impl Engine {
             aim,
             loss,
             objective,
-            step: self.step,
+            step: self.values.step,
         };
         Some((number, task))
     }
@@ -295,7 +328,7 @@ impl Engine {
             });
         }
         self.from_scores = false;
-        let (_, to) = carve(&mut self.arena, &region)?;
+        let (_, to) = carve(&mut self.values.arena, &region)?;
         memory::copy(gradient, to);
         Ok(())
     }
@@ -311,21 +344,15 @@ impl Engine {
     ) -> Result<(), MlpError> {
         let Some(number) = self.take_current(input)? else {
             self.blocks
-                .sum_gradients(network.kernels, &mut self.gradients)?;
+                .sum_gradients(network.kernels, &mut self.values.gradients)?;
             self.has_gradients = true;
             return Ok(());
         };
         self.keep_statistics(number, network)?;
-        let mut memory = Memory {
-            input,
-            parameters: &network.parameters,
-            seed: network.spec.seed,
-            step: self.step,
-            first_sample: 0,
-            precision: network.precision(),
-            gradients: &mut self.gradients,
-            arena: &mut self.arena,
-        };
+        let (precision, parameters) = (network.precision(), &network.parameters);
+        let mut memory = self
+            .values
+            .memory(&network.spec, precision, input, parameters);
         for call in backward_calls(&self.plans[number], self.from_scores) {
             memory.run(call, network.kernels, &mut self.scratch, team)?;
         }
@@ -357,11 +384,11 @@ impl Engine {
         after: &mut impl FnMut(Ran<'_>),
     ) -> Result<(), MlpError> {
         let current = self.take_current(input)?;
-        let kernels = network.kernels;
+        let (kernels, precision) = (network.kernels, network.precision());
         state.begin_step();
         let Some(number) = current else {
             let all = 0..network.parameter_count();
-            let gradients = &mut self.gradients;
+            let gradients = &mut self.values.gradients;
             self.blocks.sum_gradients(kernels, gradients)?;
             let parameters = &mut network.parameters;
             state.on_range(kernels, gradients, parameters, all.clone(), team)?;
@@ -370,7 +397,6 @@ impl Engine {
         };
         self.keep_statistics(number, network)?;
         for call in backward_calls(&self.plans[number], self.from_scores) {
-            let (gradients, arena) = (&mut self.gradients, &mut self.arena);
             let scratch = &mut self.scratch;
             if let Call::Gemm {
                 c,
@@ -379,16 +405,7 @@ impl Engine {
             } = call
             {
                 // The gradient of a weight reads no parameters.
-                let mut memory = Memory {
-                    input,
-                    parameters: &[],
-                    seed: network.spec.seed,
-                    step: self.step,
-                    first_sample: 0,
-                    precision: network.precision(),
-                    gradients,
-                    arena,
-                };
+                let mut memory = self.values.memory(&network.spec, precision, input, &[]);
                 let region = c.region();
                 let update =
                     state.on_matrix(&mut network.parameters, region.whole(), region.cols)?;
@@ -403,22 +420,15 @@ impl Engine {
                 )?;
             } else {
                 let parameters = &network.parameters;
-                let mut memory = Memory {
-                    input,
-                    parameters,
-                    seed: network.spec.seed,
-                    step: self.step,
-                    first_sample: 0,
-                    precision: network.precision(),
-                    gradients,
-                    arena,
-                };
+                let mut memory = self
+                    .values
+                    .memory(&network.spec, precision, input, parameters);
                 memory.run(call, kernels, scratch, team)?;
             }
             after(Ran::Call(call));
         }
         for range in &self.plans[number].unfused {
-            let gradients = &self.gradients[range.clone()];
+            let gradients = &self.values.gradients[range.clone()];
             state.on_range(
                 kernels,
                 gradients,
@@ -439,7 +449,7 @@ impl Engine {
             for (running, batch) in [(&step.mean, &step.batch_mean), (&step.var, &step.batch_var)] {
                 let running = &mut network.parameters[running.whole()];
                 kernels.scale(1.0 - step.momentum, running);
-                kernels.axpy(step.momentum, &self.arena[batch.whole()], running)?;
+                kernels.axpy(step.momentum, &self.values.arena[batch.whole()], running)?;
             }
         }
         Ok(())

@@ -29,7 +29,8 @@ const ONE_CYCLE_UP: f64 = 0.3;
 
 /// How the learning rate changes in a training: a factor on that of the optimiser.
 ///
-/// Counts epochs unless [`Schedule::per_step`] is called.
+/// In [`fit`](crate::Mlp::fit) it counts epochs unless [`Schedule::per_step`] is called; a
+/// [`Trainer`](crate::Trainer), whose loop may have no epochs, takes one that says what it counts.
 ///
 /// ```
 /// use mlp::{Schedule, TrainConfig};
@@ -44,7 +45,14 @@ const ONE_CYCLE_UP: f64 = 0.3;
 #[must_use]
 pub struct Schedule {
     shape: Shape,
-    per_step: bool,
+    unit: Option<Unit>,
+}
+
+/// What a schedule counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Unit {
+    Step,
+    Epoch,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -67,42 +75,69 @@ struct Sequence {
 
 impl Schedule {
     fn new(shape: Shape) -> Self {
-        Self {
-            shape,
-            per_step: false,
-        }
+        Self { shape, unit: None }
     }
 
     /// Always 1.
+    ///
+    /// ```
+    /// assert_eq!(mlp::Schedule::constant().factor(1000), 1.0);
+    /// ```
     pub fn constant() -> Self {
         Self::new(Shape::Constant)
     }
 
     /// `factor^floor(t / every)`: every so many counts the rate is multiplied by `factor`, above 0 and
     /// finite; `every` is at least 1.
+    ///
+    /// ```
+    /// let schedule = mlp::Schedule::step(30, 0.5);
+    /// assert_eq!([29, 30, 60].map(|t| schedule.factor(t)), [1.0, 0.5, 0.25]);
+    /// ```
     pub fn step(every: u64, factor: f32) -> Self {
         Self::new(Shape::Step { every, factor })
     }
 
     /// `factor^t`, with `factor` above 0 and finite.
+    ///
+    /// ```
+    /// let schedule = mlp::Schedule::exponential(0.5);
+    /// assert_eq!([0, 1, 3].map(|t| schedule.factor(t)), [1.0, 0.5, 0.125]);
+    /// ```
     pub fn exponential(factor: f32) -> Self {
         Self::new(Shape::Exponential { factor })
     }
 
     /// Half a cosine from 1 down to `last`, which is finite and at least 0, over `length` counts, at
     /// least 1; afterwards `last`.
+    ///
+    /// ```
+    /// let schedule = mlp::Schedule::cosine(100, 0.0);
+    /// assert_eq!([0, 50, 100, 200].map(|t| schedule.factor(t)), [1.0, 0.5, 0.0, 0.0]);
+    /// ```
     pub fn cosine(length: u64, last: f32) -> Self {
         Self::new(Shape::Cosine { length, last })
     }
 
     /// A straight line from `first`, which is finite and at least 0, to 1 over `length` counts, at
     /// least 1; afterwards 1.
+    ///
+    /// ```
+    /// let schedule = mlp::Schedule::warmup(4, 0.0);
+    /// assert_eq!([0, 1, 4, 9].map(|t| schedule.factor(t)), [0.0, 0.25, 1.0, 1.0]);
+    /// ```
     pub fn warmup(length: u64, first: f32) -> Self {
         Self::new(Shape::Warmup { length, first })
     }
 
     /// One cycle of `length` counts, at least 4: from 1/25 up to 1 along a cosine in the first 30 %,
     /// then down to 1/250,000; the learning rate of the optimiser is the highest. Usually per step.
+    ///
+    /// ```
+    /// let schedule = mlp::Schedule::one_cycle(1000).per_step();
+    /// assert_eq!([0, 299].map(|t| schedule.factor(t)), [0.04, 1.0]);
+    /// assert!(schedule.factor(999) < 1e-5);
+    /// ```
     pub fn one_cycle(length: u64) -> Self {
         Self::new(Shape::OneCycle { length })
     }
@@ -110,6 +145,12 @@ impl Schedule {
     /// From count `at` on (at least 1) another schedule, which starts from 0 there.
     ///
     /// The whole counts steps or epochs as `self` does.
+    ///
+    /// ```
+    /// use mlp::Schedule;
+    /// let schedule = Schedule::warmup(2, 0.5).then(2, Schedule::exponential(0.5));
+    /// assert_eq!([0, 1, 2, 3].map(|t| schedule.factor(t)), [0.5, 0.75, 1.0, 0.5]);
+    /// ```
     pub fn then(mut self, at: u64, next: Self) -> Self {
         self.shape = Shape::Then(Box::new(Sequence {
             first: self.shape,
@@ -121,13 +162,13 @@ impl Schedule {
 
     /// Counts steps.
     pub fn per_step(mut self) -> Self {
-        self.per_step = true;
+        self.unit = Some(Unit::Step);
         self
     }
 
     /// Counts epochs.
     pub fn per_epoch(mut self) -> Self {
-        self.per_step = false;
+        self.unit = Some(Unit::Epoch);
         self
     }
 
@@ -138,7 +179,28 @@ impl Schedule {
 
     /// The factor after so many steps and epochs.
     pub(crate) fn at(&self, steps: u64, epochs: u64) -> f32 {
-        self.factor(if self.per_step { steps } else { epochs })
+        self.factor(match self.unit {
+            Some(Unit::Step) => steps,
+            Some(Unit::Epoch) | None => epochs,
+        })
+    }
+
+    /// Counts epochs unless something else was said.
+    pub(crate) fn or_per_epoch(mut self) -> Self {
+        self.unit = self.unit.or(Some(Unit::Epoch));
+        self
+    }
+
+    /// Checks that it says what it counts, if that makes a difference.
+    pub(crate) fn check_unit(&self) -> Result<(), MlpError> {
+        if self.unit.is_some() || self.shape == Shape::Constant {
+            return Ok(());
+        }
+        Err(MlpError::Setting {
+            name: "schedule",
+            expected: "per_step(), or per_epoch() in a loop that tells the ends of epochs",
+            got: "neither".into(),
+        })
     }
 
     /// Checks the settings.

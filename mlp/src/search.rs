@@ -60,6 +60,14 @@ enum Axis {
 }
 
 /// A value for each setting.
+///
+/// ```
+/// use mlp::Space;
+/// let points = Space::new().values("width", [16.0]).values("rate", [0.5]).grid()?;
+/// assert_eq!((points[0].whole("width")?, points[0].get("rate")?), (16, 0.5));
+/// assert!(points[0].get("depth").is_err() && points[0].whole("rate").is_err());
+/// # Ok::<(), mlp::MlpError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Point {
     values: Vec<(String, f64)>,
@@ -298,10 +306,12 @@ impl Search {
     ///
     /// # Complexity
     /// That of `points x folds` trainings, one after the other, each with the threads of its settings. The
-    /// samples are copied once for each fold.
+    /// samples are copied once for each fold. Where a fold leaves a last batch of one row, a network with batch
+    /// normalisation asks for [`TrainConfig::drop_last`].
     ///
     /// # Errors
-    /// [`MlpError::Search`] if there are no points, or accuracies are to be ranked where there are none;
+    /// [`MlpError::Search`] if there are no points, accuracies are to be ranked where there are none, or the
+    /// samples of a fold are all of weight 0;
     /// [`MlpError::Data`] if folds are fewer than 2 or more than the samples;
     /// [`MlpError::Point`] with what `make`, or a training, returned. A training that diverges is no
     /// error: its loss is infinite and its accuracy 0.
@@ -319,6 +329,12 @@ impl Search {
         for fold in &folds {
             let train = BatchBuffer::new(data, fold.train.len())?;
             let test = BatchBuffer::new(data, fold.test.len())?;
+            for (part, rows) in [("trained on", &fold.train), ("left out", &fold.test)] {
+                if !has_weight(data, rows) {
+                    let got = format!("a fold of {} {part}, all of weight 0", rows.len());
+                    return refuse("a sample of a weight above 0 in every fold", got);
+                }
+            }
             parts.push((fold, train, test));
         }
         let mut trials = Vec::with_capacity(self.points.len());
@@ -362,6 +378,12 @@ impl Search {
     }
 }
 
+/// Whether some of these samples count.
+fn has_weight(data: Data<'_>, rows: &[usize]) -> bool {
+    let counts = |weights: &[f32]| rows.iter().any(|&row| weights[row] > 0.0);
+    data.weights().is_none_or(counts)
+}
+
 /// Scores of all folds.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
@@ -401,6 +423,21 @@ pub struct Trial {
 }
 
 /// What came of a search. Printed, it is a table, the best first.
+///
+/// ```
+/// use mlp::{Dataset, Mlp, Search, Space, TrainConfig};
+/// let data = Dataset::classes((0..12u8).map(f32::from).collect(), 1, vec![0, 1].repeat(6))?;
+/// let points = Space::new().values("width", [2.0, 4.0]).grid()?;
+/// let report = Search::new(points).folds(2).run(&data, |point| {
+///     let net = Mlp::builder(1).dense(point.whole("width")?).tanh().dense(2);
+///     Ok((net, TrainConfig::default().max_epochs(1)))
+/// })?;
+/// for trial in &report.trials {
+///     println!("{}: {:.3} +- {:.3}", trial.point, trial.loss.mean, trial.loss.deviation);
+///     assert_eq!(trial.loss.folds.len(), 2);
+/// }
+/// # Ok::<(), mlp::MlpError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct SearchReport {

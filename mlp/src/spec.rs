@@ -1,13 +1,17 @@
 //! What the user asked for: a network as plain data.
 
-use std::hint::black_box;
-
 use kernels::{Activation, Precision};
 use serde::{Deserialize, Serialize};
 
 use crate::error::MlpError;
 use crate::init::Init;
 use crate::loss::Loss;
+use crate::params::fits_memory;
+
+/// How deep blocks may stand inside each other: less than a quarter of what readers of JSON take, so that
+/// every network that can be built can be saved and loaded; nothing that follows the nesting runs out of
+/// stack.
+pub(crate) const MAX_NESTING: usize = 32;
 
 /// One layer, as the user asked for it; a layer may be made of layers.
 ///
@@ -171,6 +175,33 @@ pub struct Spec {
     pub precision: Option<Precision>,
 }
 
+impl LayerSpec {
+    /// How many blocks stand inside each other here, those of this layer included.
+    fn nesting(&self) -> usize {
+        match self {
+            Self::Residual { block, .. } | Self::Concat { block } => 1 + nesting(block),
+            _ => 0,
+        }
+    }
+}
+
+/// How many blocks stand inside each other at the deepest place of a list.
+fn nesting(layers: &[LayerSpec]) -> usize {
+    layers.iter().map(LayerSpec::nesting).max().unwrap_or(0)
+}
+
+/// Checks how deep blocks stand inside each other.
+pub(crate) fn check_nesting(nesting: usize) -> Result<(), MlpError> {
+    if nesting <= MAX_NESTING {
+        return Ok(());
+    }
+    Err(MlpError::Setting {
+        name: "layers",
+        expected: "blocks inside blocks at most 32 deep",
+        got: nesting.to_string(),
+    })
+}
+
 impl Spec {
     /// Checks what does not depend on the shapes of the layers; the layers check those when they add
     /// themselves to the graph.
@@ -182,6 +213,7 @@ impl Spec {
                 got: "0".into(),
             });
         }
+        check_nesting(nesting(&self.layers))?;
         let first = self.layers.first();
         if matches!(
             first,
@@ -244,9 +276,7 @@ impl Spec {
 
 /// Checks that there is memory for so many parameters; `None` are more than can be counted.
 pub(crate) fn check_size(parameters: Option<usize>) -> Result<(), MlpError> {
-    // Without black_box the compiler may leave out an allocation that nothing is written to.
-    let reserve = |n| black_box(&mut Vec::<f32>::new()).try_reserve_exact(n);
-    if parameters.is_some_and(|n| reserve(n).is_ok()) {
+    if fits_memory(parameters) {
         return Ok(());
     }
     Err(MlpError::Setting {

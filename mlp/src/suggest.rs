@@ -2,14 +2,18 @@
 //!
 //! ```text
 //! widths         d_l = sqrt(d_(l-1) d_(l+1)), from the inputs to the outputs
+//! activations    ReLU between the layers; at the end softmax for classes, identity for a value
 //! batch          samples / 100 as a power of two, 32 to 256
 //! learning rate  0.1 batch / 256, which is 0.0125 to 0.1, warmed up, then along a cosine to 0
 //! lambda         1e-4 parameters / samples, 1e-4 to 1e-2
+//! epochs         10,000 steps, 10 to 100
 //! ```
 //!
 //! They are where a search begins, not where it ends.
 
 use std::fmt;
+
+use kernels::Activation;
 
 use crate::builder::MlpBuilder;
 use crate::config::TrainConfig;
@@ -18,6 +22,7 @@ use crate::loss::Loss;
 use crate::model::Mlp;
 use crate::optimizer::Sgd;
 use crate::schedule::Schedule;
+use crate::spec::LayerSpec;
 
 /// From so many samples on two hidden layers are proposed instead of one.
 const SAMPLES_OF_TWO_LAYERS: usize = 1000;
@@ -26,11 +31,26 @@ const SAMPLES_OF_TWO_LAYERS: usize = 1000;
 const STEPS: usize = 10_000;
 
 /// What [`Mlp::suggest`] proposes. Printed, it says why.
+///
+/// ```
+/// use mlp::{Activation, LayerSpec, Mlp};
+/// let classes = Mlp::suggest(784, 10, 60_000)?;
+/// assert_eq!((classes.hidden, classes.output), (Activation::Relu, LayerSpec::Softmax));
+/// let value = Mlp::suggest(8, 1, 500)?;
+/// assert_eq!(value.output, LayerSpec::Activation(Activation::Identity));
+/// # Ok::<(), mlp::MlpError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Suggestion {
     /// Widths from the inputs to the outputs, both included.
     pub widths: Vec<usize>,
+    /// The activation between the dense layers.
+    pub hidden: Activation,
+    /// What stands behind the last of them: softmax for classes, the identity for a value.
+    pub output: LayerSpec,
+    /// The loss that goes with it.
+    pub loss: Loss,
     /// Rows of a batch: 32 to 256, or all samples if there are fewer.
     pub batch_size: usize,
     /// The highest learning rate, of gradient descent with a momentum of 0.9: 0.001 to 0.1.
@@ -98,8 +118,18 @@ impl Mlp {
         let max_epochs = (STEPS / samples.div_ceil(batch_size)).clamp(10, 100);
         let warm = (max_epochs as u64 / 20).max(1);
         let rest = Schedule::cosine(max_epochs as u64 - warm, 0.0);
+        let (output, loss) = match outputs {
+            1 => (
+                LayerSpec::Activation(Activation::Identity),
+                Loss::MeanSquaredError,
+            ),
+            _ => (LayerSpec::Softmax, Loss::SoftmaxCrossEntropy),
+        };
         Ok(Suggestion {
             widths,
+            hidden: Activation::Relu,
+            output,
+            loss,
             batch_size,
             learning_rate: 0.1 * batch as f32 / 256.0,
             schedule: Schedule::warmup(warm, 0.1).then(warm, rest),
@@ -111,19 +141,18 @@ impl Mlp {
 }
 
 impl Suggestion {
-    /// The network: dense layers with ReLU between them, softmax cross-entropy over the outputs, or
-    /// squared error if there is one output.
+    /// The network: dense layers with the activation between them, what is proposed for its end, and its
+    /// loss: softmax and cross-entropy, or the values as they are and squared error if there is one output.
     pub fn builder(&self) -> MlpBuilder {
         let (inputs, outputs) = (self.widths[0], self.widths[self.widths.len() - 1]);
         let hidden = &self.widths[1..self.widths.len() - 1];
         let builder = hidden.iter().fold(Mlp::builder(inputs), |builder, &width| {
-            builder.dense(width).relu()
+            builder.dense(width).activation(self.hidden)
         });
-        let loss = match outputs {
-            1 => Loss::MeanSquaredError,
-            _ => Loss::SoftmaxCrossEntropy,
-        };
-        builder.dense(outputs).loss(loss)
+        builder
+            .dense(outputs)
+            .layer(self.output.clone())
+            .loss(self.loss)
     }
 
     /// The training.
@@ -148,8 +177,21 @@ impl fmt::Display for Suggestion {
         )?;
         writeln!(
             f,
-            "ReLU in between: its derivative is 0 or 1, so gradients do not fade with depth"
+            "ReLU in between: its derivative is 0 or 1, so gradients do not fade with depth, and it costs \
+             next to nothing"
         )?;
+        match self.output {
+            LayerSpec::Softmax => writeln!(
+                f,
+                "softmax at the end, with cross-entropy: probabilities of classes that exclude each other, \
+                 and p - t as the error signal, which does not fade where the network is wrong"
+            )?,
+            _ => writeln!(
+                f,
+                "identity at the end, with squared error: a value may be any number, and its mean is what \
+                 the network learns"
+            )?,
+        }
         writeln!(
             f,
             "batches of {}: a hundredth of the samples, 32 to 256, where products run at full speed",
@@ -157,13 +199,18 @@ impl fmt::Display for Suggestion {
         )?;
         writeln!(
             f,
-            "learning rate up to {}: in proportion to the batch, warmed up and then lowered to 0 \
-             along a cosine over {} epochs",
-            self.learning_rate, self.max_epochs
+            "learning rate up to {}: in proportion to the batch, warmed up while the first steps are \
+             long, and then lowered to 0 along a cosine",
+            self.learning_rate
+        )?;
+        writeln!(
+            f,
+            "{} epochs: some {STEPS} steps, but each sample seen 10 times at least and 100 at most",
+            self.max_epochs
         )?;
         write!(
             f,
-            "weight decay {:e}: more where there are more parameters for each sample",
+            "weight decay {:e}: more where there are more parameters for each sample, 1e-4 to 1e-2",
             self.weight_decay
         )
     }
@@ -199,7 +246,14 @@ mod tests {
         }
         let small = Mlp::suggest(20, 3, 100).unwrap();
         assert_eq!(small.widths, [20, 8, 3]);
-        assert!(small.to_string().contains("batches of 32"));
+        let text = small.to_string();
+        for reason in ["batches of 32", "ReLU", "softmax at the end", "100 epochs"] {
+            assert!(text.contains(reason), "{text}");
+        }
+        let value = Mlp::suggest(20, 1, 100).unwrap();
+        assert!(value.to_string().contains("identity at the end"));
+        let value = value.builder().build().unwrap();
+        assert_eq!(value.spec().loss, Loss::MeanSquaredError);
         let net = small.builder().build().unwrap();
         assert_eq!(
             (net.inputs(), net.outputs(), net.dense_layers()),

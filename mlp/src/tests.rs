@@ -6,7 +6,8 @@ mod ensemble;
 mod explain;
 mod losses;
 mod rates;
-mod refusals;
+mod refused_calls;
+mod refused_networks;
 mod save;
 mod search;
 mod stopping;
@@ -20,6 +21,14 @@ use crate::{
 
 const XOR: [f32; 8] = [0., 0., 0., 1., 1., 0., 1., 1.];
 const XOR_LABELS: [u32; 4] = [0, 1, 1, 0];
+
+/// The message of an error, for tables of what is refused.
+fn message<T>(result: Result<T, impl ToString>) -> String {
+    match result {
+        Ok(_) => "accepted".into(),
+        Err(error) => error.to_string(),
+    }
+}
 
 fn xor() -> Dataset {
     Dataset::classes(XOR.to_vec(), 2, XOR_LABELS.to_vec()).unwrap()

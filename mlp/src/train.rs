@@ -8,10 +8,11 @@ use kernels::Team;
 
 use crate::config::TrainConfig;
 use crate::data::{BatchBuffer, Batches, Data};
+use crate::epoch::EpochSums;
 use crate::error::MlpError;
 use crate::evaluate::evaluate;
 use crate::loss::{Criterion, LossFn, Objective};
-use crate::model::Mlp;
+use crate::model::{Mlp, Progress};
 use crate::optimizer::{State, resolve};
 use crate::params::Buffer;
 use crate::plan::Passes;
@@ -57,8 +58,9 @@ impl Mlp {
         train(self, data.into(), config, Start::Fresh, config.max_epochs)
     }
 
-    /// One epoch on `data`, going on from where the last training ended: the state of the optimiser
-    /// and the count of epochs are kept. `max_epochs` of the settings is not used.
+    /// One epoch on `data`, or what is left of one that a [`time_budget`](TrainConfig::time_budget) cut
+    /// short, going on from where the last training ended: the state of the optimiser and the count of
+    /// epochs are kept. `max_epochs` of the settings is not used.
     ///
     /// # Errors
     /// As [`Mlp::fit`].
@@ -71,7 +73,8 @@ impl Mlp {
     }
 
     /// As [`Mlp::fit`], but going on from where the last training ended: two epochs of `fit` and
-    /// three of `resume` give the bits of five epochs of `fit`. Early stopping counts anew.
+    /// three of `resume` give the bits of five epochs of `fit`, whatever ended the first two. Early stopping
+    /// alone counts anew.
     ///
     /// # Errors
     /// As [`Mlp::fit`].
@@ -105,6 +108,7 @@ fn train(
     if start == Start::Fresh {
         mlp.progress.state = State::new(config.optimizer, factors, layout.len());
         mlp.progress.epochs = 0;
+        mlp.progress.unfinished = None;
     }
     // Without the setting, a reduction of an earlier training is none of this one.
     if start == Start::Fresh || config.reduce_on_plateau.is_none() {
@@ -116,14 +120,14 @@ fn train(
     let trainer = Trainer::new(mlp, config.optimizer, &config.groups)?
         .objective(config.objective.clone())?
         .clip(config.clip)?
-        .schedule(schedule)?
+        .schedule(schedule.or_per_epoch())?
         .watch_gradient_norm(config.stop_below_gradient_norm.is_some());
     let network = &trainer.network().network;
     let training = Training {
         data,
         config,
         max_epochs,
-        batches: Batches::new(data.n_samples(), batch_size, seed)?,
+        batches: Batches::new(data.n_samples(), batch_size, seed)?.drop_last(config.drop_last),
         buffer: BatchBuffer::new(data, batch_size)?,
         evaluator: Engine::new(network, Passes::Forward),
         good: network.parameters.clone(),
@@ -148,7 +152,14 @@ pub(crate) fn check(mlp: &Mlp, data: Data<'_>, config: &TrainConfig<'_>) -> Resu
     }
     let loss = mlp.network.spec.loss;
     config.objective.check(loss, mlp.network.outputs())?;
+    if config.loss_fn.is_some() {
+        config.objective.check_own()?;
+    }
     let on_accuracy = config.early_stopping.is_some_and(|s| s.on_accuracy);
+    if let (true, Some(data)) = (on_accuracy, config.validation) {
+        // A loss of one's own may be happy with targets that name no classes.
+        mlp.check_data(data)?;
+    }
     if on_accuracy && !loss.tells_classes() {
         return Err(MlpError::Setting {
             name: "early_stopping",
@@ -162,6 +173,7 @@ pub(crate) fn check(mlp: &Mlp, data: Data<'_>, config: &TrainConfig<'_>) -> Resu
     mlp.network
         .check_variance(match data.n_samples() % batch_size {
             0 => batch_size,
+            _ if config.drop_last => batch_size,
             rest => rest,
         })
 }
@@ -202,17 +214,16 @@ impl Training<'_, '_> {
                 break;
             }
         }
+        let steps = self.progress_steps() - first_step;
         if stop_reason == StopReason::NonFinite {
             self.fall_back();
         }
-        if let Some(best) = &self.best.parameters {
-            self.trainer
-                .network_mut()
-                .network
-                .parameters
-                .copy_from_slice(best);
+        if let Some((parameters, progress)) = &self.best.kept {
+            let mlp = self.trainer.network_mut();
+            mlp.network.parameters.copy_from_slice(parameters);
+            mlp.progress.copy_from(progress);
         }
-        Ok(self.report(stop_reason, first_step))
+        Ok(self.report(stop_reason, steps))
     }
 
     /// One pass over the data, unless a loss, a gradient or a parameter is not finite, or the time is
@@ -225,8 +236,12 @@ impl Training<'_, '_> {
             let epoch = self.trainer.network().progress.epochs;
             self.batches.shuffle(epoch);
         }
-        let (mut sum, mut weight, mut norms) = (0.0, 0.0, 0.0);
-        for (number, rows) in self.batches.iter().enumerate() {
+        let first = EpochSums::new(self.batches.visited(), self.batches.batch_size());
+        let unfinished = self.trainer.network_mut().progress.unfinished.take();
+        let unfinished = unfinished.filter(|sums| sums.is_part_of(&first, steps));
+        let mut sums = unfinished.unwrap_or(first);
+        let mut is_first = true;
+        for rows in self.batches.iter().skip(sums.batches as usize) {
             let batch = if self.config.shuffle {
                 self.buffer.gather_with(self.data, rows, team)?
             } else {
@@ -244,19 +259,23 @@ impl Training<'_, '_> {
                 Err(MlpError::NonFiniteLoss { .. }) => return Ok(NON_FINITE),
                 Err(error) => return Err(error),
             };
-            if number == 0 {
+            if is_first {
                 let parameters = &self.trainer.network().network.parameters;
                 self.good.copy_from_slice(parameters);
+                is_first = false;
             }
             match self.trainer.descend(inputs, team) {
                 Ok(()) => {}
-                Err(MlpError::NonFiniteGradient { .. }) => return Ok(NON_FINITE),
+                Err(MlpError::NonFiniteGradient { .. } | MlpError::NonFiniteRate { .. }) => {
+                    return Ok(NON_FINITE);
+                }
                 Err(error) => return Err(error),
             }
-            norms += f64::from(self.trainer.gradient_norm().unwrap_or(0.0));
-            sum += f64::from(loss.mean) * loss.weight;
-            weight += loss.weight;
-            if number + 1 < steps && time_is_up(self.config, self.clock) {
+            sums.norm += f64::from(self.trainer.gradient_norm().unwrap_or(0.0));
+            sums.loss += f64::from(loss.mean) * loss.weight;
+            sums.weight += loss.weight;
+            sums.batches += 1;
+            if sums.batches < steps as u64 && time_is_up(self.config, self.clock) {
                 finished = false;
                 break;
             }
@@ -268,20 +287,13 @@ impl Training<'_, '_> {
             return Ok(NON_FINITE);
         }
         if !finished {
+            mlp.progress.unfinished = Some(sums);
             return Ok(EpochEnd::CutShort(StopReason::TimeBudget));
         }
         self.trainer.end_epoch();
         Ok(EpochEnd::Finished(EpochMeans {
-            // Without weight there was nothing to lose.
-            loss: if weight > 0.0 {
-                (sum / weight) as f32
-            } else {
-                0.0
-            },
-            gradient_norm: self
-                .trainer
-                .gradient_norm()
-                .map(|_| (norms / steps as f64) as f32),
+            loss: sums.mean_loss(),
+            gradient_norm: self.trainer.gradient_norm().map(|_| sums.mean_norm()),
         }))
     }
 
@@ -322,9 +334,9 @@ impl Training<'_, '_> {
             let plateau = &mut self.trainer.network_mut().progress.plateau;
             plateau.see(settings, watched);
         }
-        let network = &self.trainer.network().network;
         if let Some(validation) = validation {
-            self.best.see(epoch, validation, &network.parameters);
+            let mlp = self.trainer.network();
+            self.best.see(epoch, validation, mlp);
         }
         if let Some(callback) = &self.config.on_epoch
             && let ControlFlow::Break(()) = (callback.borrow_mut())(&report)
@@ -370,13 +382,13 @@ impl Training<'_, '_> {
         self.trainer.network().progress.state.step
     }
 
-    fn report(self, stop_reason: StopReason, first_step: u64) -> Report {
+    fn report(self, stop_reason: StopReason, steps: u64) -> Report {
         let epochs = self.history.len();
-        let samples = (epochs * self.data.n_samples()) as f64;
+        let samples = (epochs * self.batches.visited()) as f64;
         Report {
             stop_reason,
             epochs,
-            steps: self.progress_steps() - first_step,
+            steps,
             best_validation: self.best.loss,
             best_epoch: self.best.epoch,
             seconds: self.clock.elapsed().as_secs_f64(),
@@ -422,8 +434,9 @@ struct Best {
     to_beat: f32,
     epochs_since: usize,
     min_delta: f32,
-    keep_parameters: bool,
-    parameters: Option<Buffer>,
+    keeps: bool,
+    /// All that training changes, as it was after the best epoch.
+    kept: Option<(Buffer, Progress)>,
 }
 
 impl Best {
@@ -437,12 +450,12 @@ impl Best {
             to_beat: f32::NAN,
             epochs_since: 0,
             min_delta: stopping.map_or(0.0, |stopping| stopping.min_delta),
-            keep_parameters: stopping.is_some_and(|stopping| stopping.restore_best),
-            parameters: None,
+            keeps: stopping.is_some_and(|stopping| stopping.restore_best),
+            kept: None,
         }
     }
 
-    fn see(&mut self, epoch: usize, validation: Evaluation, parameters: &Buffer) {
+    fn see(&mut self, epoch: usize, validation: Evaluation, mlp: &Mlp) {
         let score = match validation.accuracy {
             Some(accuracy) if self.on_accuracy => 1.0 - accuracy,
             _ => validation.loss,
@@ -457,10 +470,14 @@ impl Best {
             return;
         }
         (self.score, self.loss, self.epoch) = (score, validation.loss, Some(epoch));
-        if self.keep_parameters {
-            match &mut self.parameters {
-                Some(kept) => kept.copy_from_slice(parameters),
-                None => self.parameters = Some(parameters.clone()),
+        if self.keeps {
+            let Mlp { network, progress } = mlp;
+            match &mut self.kept {
+                Some((parameters, kept)) => {
+                    parameters.copy_from_slice(&network.parameters);
+                    kept.copy_from(progress);
+                }
+                None => self.kept = Some((network.parameters.clone(), progress.clone())),
             }
         }
     }

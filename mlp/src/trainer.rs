@@ -58,6 +58,7 @@ impl Mlp {
     pub fn trainer(&mut self, optimizer: impl Into<Optimizer>) -> Result<Trainer<'_>, MlpError> {
         // What a training lowered is none of a loop that watches no plateau.
         self.progress.plateau = Plateau::default();
+        self.progress.unfinished = None;
         Trainer::new(self, optimizer.into(), &[])
     }
 }
@@ -73,6 +74,7 @@ impl<'n> Trainer<'n> {
         let layout = mlp.network.graph.parameters();
         let factors = resolve(layout, groups)?;
         mlp.progress.state.switch(optimizer, factors, layout.len());
+        mlp.progress.state.check()?;
         let engine = Engine::new(&mlp.network, Passes::Both);
         Ok(Self {
             mlp,
@@ -92,6 +94,7 @@ impl<'n> Trainer<'n> {
     pub fn groups(self, groups: &[ParamGroup]) -> Result<Self, MlpError> {
         let factors = resolve(self.mlp.network.graph.parameters(), groups)?;
         self.mlp.progress.state.treat(factors);
+        self.mlp.progress.state.check()?;
         Ok(self)
     }
 
@@ -122,12 +125,24 @@ impl<'n> Trainer<'n> {
     /// told with [`Trainer::end_epoch`].
     ///
     /// Steps and epochs are counted since the network was built, or since its last
-    /// [`fit`](Mlp::fit) began.
+    /// [`fit`](Mlp::fit) began. The schedule has to say which of the two it counts
+    /// ([`Schedule::per_step`], [`Schedule::per_epoch`]): one that counts epochs stands still in a loop that
+    /// never tells their ends.
+    ///
+    /// ```
+    /// use mlp::{Mlp, Schedule, Sgd};
+    /// let mut net = Mlp::builder(2).dense(2).build()?;
+    /// let cosine = Schedule::cosine(100, 0.0);
+    /// assert!(net.trainer(Sgd::new(0.1))?.schedule(cosine.clone()).is_err());
+    /// let trainer = net.trainer(Sgd::new(0.1))?.schedule(cosine.per_step())?;
+    /// # Ok::<(), mlp::MlpError>(())
+    /// ```
     ///
     /// # Errors
-    /// [`MlpError::Setting`] if a setting is out of range.
+    /// [`MlpError::Setting`] if a setting is out of range, or the schedule does not say what it counts.
     pub fn schedule(mut self, schedule: Schedule) -> Result<Self, MlpError> {
         schedule.check()?;
+        schedule.check_unit()?;
         self.schedule = schedule;
         Ok(self)
     }
@@ -239,7 +254,8 @@ impl<'n> Trainer<'n> {
     ///
     /// # Errors
     /// As [`Trainer::step`]; [`MlpError::NonFiniteLoss`] also if an element of the gradient is NaN or
-    /// infinite.
+    /// infinite, [`MlpError::Setting`] if the trainer has an [`Objective`], which changes the losses that
+    /// are built in.
     pub fn step_with<'a>(
         &mut self,
         x: impl Into<MatRef<'a>>,
@@ -307,7 +323,10 @@ impl<'n> Trainer<'n> {
         network.check_batch(x)?;
         let loss = network.spec.loss;
         let mut criterion = match own {
-            Some(function) => Criterion::Own(function),
+            Some(function) => {
+                self.objective.check_own()?;
+                Criterion::Own(function)
+            }
             None => {
                 loss.check_shape(x.rows(), network.outputs(), aim.targets)?;
                 Criterion::Built(loss, &self.objective)
@@ -326,11 +345,12 @@ impl<'n> Trainer<'n> {
 
     /// The backward pass and the update, after [`Trainer::loss_of_finite`] of the same inputs.
     pub(crate) fn descend(&mut self, x: MatRef<'_>, team: &Team) -> Result<(), MlpError> {
+        // Before the backward pass, with which the statistics of normalisations take their step.
+        self.set_rate()?;
         if self.needs_norm() {
             self.engine.backward(&mut self.mlp.network, x, team)?;
             return self.update(team);
         }
-        self.set_rate();
         let Mlp { network, progress } = &mut *self.mlp;
         self.engine
             .backward_and_step(network, &mut progress.state, x, team)
@@ -388,10 +408,11 @@ impl<'n> Trainer<'n> {
     ///
     /// # Errors
     /// [`MlpError::Shape`] if there are none, see [`Trainer::gradients`];
-    /// [`MlpError::NonFiniteGradient`] if their norm is needed and not finite. The parameters are then
-    /// as they were.
+    /// [`MlpError::NonFiniteGradient`] if their norm is needed and not finite;
+    /// [`MlpError::NonFiniteRate`] if the schedule makes the learning rate NaN or infinite. The parameters
+    /// are then as they were.
     pub fn update(&mut self, team: &Team) -> Result<(), MlpError> {
-        self.set_rate();
+        self.set_rate()?;
         let needs_norm = self.needs_norm();
         let Mlp { network, progress } = &mut *self.mlp;
         let gradients = self.engine.gradients_mut().ok_or_else(|| MlpError::Shape {
@@ -426,11 +447,16 @@ impl<'n> Trainer<'n> {
     }
 
     /// The learning rate of the update that comes.
-    fn set_rate(&mut self) {
+    fn set_rate(&mut self) -> Result<(), MlpError> {
         let progress = &mut self.mlp.progress;
         let steps = progress.state.step;
         let factor = self.schedule.at(steps, progress.epochs) * progress.plateau.factor;
-        progress.state.set_rate(factor);
+        let step = steps + 1;
+        let none = |learning_rate| MlpError::NonFiniteRate {
+            step,
+            learning_rate,
+        };
+        progress.state.set_rate(factor).map_err(none)
     }
 
     /// The network as it is now.

@@ -27,13 +27,15 @@ pub struct Batches {
     order: Vec<usize>,
     batch_size: usize,
     seed: u64,
+    drop_last: bool,
 }
 
 impl Batches {
     /// All samples in their own order, until [`Batches::shuffle`] is called.
     ///
     /// # Errors
-    /// [`DataError::Setting`] if there are no samples or `batch_size` is 0.
+    /// [`DataError::Setting`] if there are no samples, or more than there is memory to number them, or
+    /// `batch_size` is 0.
     pub fn new(n_samples: usize, batch_size: usize, seed: u64) -> Result<Self, DataError> {
         for (what, got) in [("n_samples", n_samples), ("batch_size", batch_size)] {
             if got == 0 {
@@ -44,11 +46,43 @@ impl Batches {
                 });
             }
         }
+        let mut order = Vec::new();
+        if order.try_reserve_exact(n_samples).is_err() {
+            return Err(DataError::Setting {
+                what: "n_samples",
+                expected: "no more than there is memory to number them".to_owned(),
+                got: n_samples.to_string(),
+            });
+        }
+        order.extend(0..n_samples);
         Ok(Self {
-            order: (0..n_samples).collect(),
+            order,
             batch_size,
             seed,
+            drop_last: false,
         })
+    }
+
+    /// Whether a last batch that would be smaller than the others is left out of each epoch; its samples
+    /// come into other epochs if these are shuffled. A batch that is the only one stays.
+    #[must_use]
+    pub fn drop_last(mut self, drop_last: bool) -> Self {
+        self.drop_last = drop_last;
+        self
+    }
+
+    /// Samples of a batch.
+    pub(crate) fn batch_size(&self) -> usize {
+        self.batch_size
+    }
+
+    /// The number of samples of an epoch.
+    pub(crate) fn visited(&self) -> usize {
+        let all = self.order.len();
+        match all % self.batch_size {
+            rest if self.drop_last && rest < all => all - rest,
+            _ => all,
+        }
     }
 
     /// Takes the order of an epoch, whatever the order was before; allocates nothing.
@@ -60,9 +94,10 @@ impl Batches {
         self.order.shuffle(&mut stream);
     }
 
-    /// The samples of one batch after the other; the last batch may be smaller.
+    /// The samples of one batch after the other; the last batch may be smaller, unless
+    /// [`Batches::drop_last`] says otherwise.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = &[usize]> {
-        self.order.chunks(self.batch_size)
+        self.order[..self.visited()].chunks(self.batch_size)
     }
 }
 

@@ -15,12 +15,12 @@ use crate::run::{Engine, Ran};
 use crate::spec::LayerSpec;
 
 /// Numbers like samples; of symbols, if the network takes these.
-pub(super) fn samples(mlp: &Mlp, batch: usize) -> Matrix {
+pub(super) fn samples(mlp: &Mlp, batch: usize) -> Result<Matrix, MlpError> {
     let symbols = mlp.spec().layers.iter().find_map(|layer| match layer {
         LayerSpec::Embedding { symbols, .. } => Some(*symbols),
         _ => None,
     });
-    let mut samples = Matrix::zeros(batch, mlp.inputs());
+    let mut samples = Matrix::checked(batch, mlp.inputs())?;
     for (index, x) in samples.as_mut_slice().iter_mut().enumerate() {
         *x = match symbols {
             Some(symbols) => (index % symbols) as f32,
@@ -28,7 +28,7 @@ pub(super) fn samples(mlp: &Mlp, batch: usize) -> Matrix {
             None => (index * 37 % 101) as f32 / 50.0 - 1.0,
         };
     }
-    samples
+    Ok(samples)
 }
 
 /// What a network is asked for that has `rows` rows of outputs.
@@ -38,11 +38,11 @@ pub(super) struct Wanted {
 }
 
 impl Wanted {
-    pub(super) fn of(network: &Network, rows: usize) -> Self {
-        Self {
+    pub(super) fn of(network: &Network, rows: usize) -> Result<Self, MlpError> {
+        Ok(Self {
             labels: vec![0; rows],
-            values: Matrix::zeros(rows, network.outputs()),
-        }
+            values: Matrix::checked(rows, network.outputs())?,
+        })
     }
 
     fn targets(&self, loss: Loss) -> Targets<'_> {

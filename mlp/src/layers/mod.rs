@@ -92,6 +92,7 @@ impl Building {
                     self.dense.push(linear);
                     linear.forward(&mut self.graph, x)
                 }
+                LayerSpec::Activation(Activation::Identity) => x,
                 LayerSpec::Activation(activation) => {
                     if let Some((expected, got)) = activation::misfit(*activation) {
                         return refuse(expected, got.to_string());
@@ -148,8 +149,14 @@ impl Building {
                         _ => None,
                     };
                     let Some(steps) = steps.filter(|_| x == self.graph.input()) else {
-                        let expected = "padding at the beginning, before rows or an embedding";
-                        return refuse(expected, "padding in another place".into());
+                        let expected = "padding at the beginning, directly before the rows or the \
+                                        embedding that it fills up";
+                        let got = match layers.get(position + 1) {
+                            _ if x != self.graph.input() => "padding behind other layers".into(),
+                            Some(next) => format!("padding before {next:?}"),
+                            None => "padding at the end".into(),
+                        };
+                        return refuse(expected, got);
                     };
                     let value = *value;
                     self.padding = Some(Padding { value, steps });
@@ -189,9 +196,13 @@ impl Building {
                         let expected = "a dropout of at least 0 and below 1";
                         return refuse(expected, dropout.to_string());
                     }
+                    if *hidden == 0 {
+                        return refuse("at least 1 hidden column", "0".into());
+                    }
                     let width = self.graph.node(x).shape.width;
                     let block = transformer::block(width, *heads, *hidden, *causal, *dropout);
-                    self.list(&format!("{name}."), &block, x)?
+                    let inner = self.list(&format!("{name}."), &block, x);
+                    inner.map_err(|error| error.of_layer(&name))?
                 }
                 LayerSpec::Embedding { symbols, width } => {
                     let symbols = *symbols;

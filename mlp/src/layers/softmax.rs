@@ -44,31 +44,32 @@ pub(crate) fn scores(graph: &Graph, loss: Loss) -> Option<NodeId> {
     }
 }
 
-/// Refuses softmax or a sigmoid in front of layers that hand its values on, where the loss goes around
-/// it only at the very end: it would take the probabilities for scores.
+/// Refuses probabilities where the loss would take them for scores: softmax or a sigmoid in front of layers
+/// that hand its values on, where the loss goes around it only at the very end; and softmax before binary
+/// cross-entropy, by which every answer would be a yes: the sigmoid of what is above 0 is above 1/2.
 pub(crate) fn check_end(graph: &Graph, loss: Loss) -> Result<(), MlpError> {
     let mut end = graph.outputs();
     while let Op::Reshape { x } | Op::Copy { x } | Op::Dropout { x, .. } = graph.node(end).op {
         end = x;
     }
-    if end == graph.outputs() {
-        return Ok(());
-    }
+    let last = end == graph.outputs();
     let got = match (graph.node(end).op, loss) {
-        (Op::Softmax { .. }, Loss::SoftmaxCrossEntropy) => "softmax",
+        (Op::Softmax { .. }, Loss::BinaryCrossEntropy) => "softmax before binary cross-entropy",
+        _ if last => return Ok(()),
+        (Op::Softmax { .. }, Loss::SoftmaxCrossEntropy) => "softmax before other layers",
         (
             Op::Activation {
                 activation: Activation::Sigmoid,
                 ..
             },
             Loss::BinaryCrossEntropy,
-        ) => "a sigmoid",
+        ) => "a sigmoid before other layers",
         _ => return Ok(()),
     };
     Err(MlpError::Setting {
         name: "loss",
         expected: "scores, or as the very last layer softmax for softmax cross-entropy or a sigmoid \
                    for binary cross-entropy",
-        got: format!("{got} before other layers"),
+        got: got.into(),
     })
 }

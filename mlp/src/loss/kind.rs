@@ -9,6 +9,25 @@ use serde::{Deserialize, Serialize};
 /// `z_ij` are the outputs of the network, `t_ij` the targets. The output layer may have any
 /// activation: its derivative follows from the graph, `dL/dx = dL/dz * act'(x)`, for softmax by the whole
 /// Jacobian ([`Builder::softmax`](crate::Builder::softmax)).
+///
+/// ```
+/// use mlp::{Data, Loss, MatRef, Mlp};
+/// let (x, t) = ([1.0], [0.0, 4.0]);
+/// let data = Data::values(MatRef::from_row_major(&x, 1, 1)?, MatRef::from_row_major(&t, 1, 2)?)?;
+/// // Outputs 1 and 1: off by 1 and 3.
+/// for (loss, expected) in [
+///     (Loss::MeanSquaredError, (1.0 + 9.0) / 2.0),
+///     (Loss::MeanAbsoluteError, (1.0 + 3.0) / 2.0),
+///     (Loss::Huber { delta: 2.0 }, (0.5 + 2.0 * (3.0 - 1.0)) / 2.0),
+///     // -4 times the logarithm of 1/2.
+///     (Loss::SoftmaxCrossEntropy, 4.0 * 2f32.ln()),
+/// ] {
+///     let mut net = Mlp::builder(1).dense(2).loss(loss).build()?;
+///     net.set_parameters(&[1.0, 1.0, 0.0, 0.0])?;
+///     assert!((net.evaluate(data)?.loss - expected).abs() < 1e-6);
+/// }
+/// # Ok::<(), mlp::MlpError>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Loss {
@@ -23,7 +42,8 @@ pub enum Loss {
     /// `L = 1/(B n) sum_i sum_j -t_ij log p_ij - (1 - t_ij) log(1 - p_ij)`, `p_ij = sigmoid(z_ij)`,
     /// as PyTorch's `BCEWithLogitsLoss`.
     ///
-    /// The outputs are logits; or the network ends with a sigmoid, and they are the probabilities p.
+    /// The outputs are logits; or the network ends with a sigmoid, and they are the probabilities p. Softmax,
+    /// whose probabilities would be taken for logits, is refused before it.
     /// Targets are probabilities, 0 to 1; with one output also class labels,
     /// 0 and 1.
     BinaryCrossEntropy,

@@ -94,6 +94,18 @@ impl Objective {
         }
     }
 
+    /// Checks that it changes nothing, for a loss of the user's own.
+    pub(crate) fn check_own(&self) -> Result<(), MlpError> {
+        if self.is_plain() {
+            return Ok(());
+        }
+        Err(MlpError::Setting {
+            name: "objective",
+            expected: "no label smoothing and no weights of classes beside a loss of one's own",
+            got: format!("{self:?}"),
+        })
+    }
+
     /// Whether it changes nothing.
     pub(crate) fn is_plain(&self) -> bool {
         self.label_smoothing == 0.0 && self.class_weights.is_empty()
@@ -134,6 +146,26 @@ impl Objective {
 
 /// What a loss of one's own is computed from, and where its gradient goes; see
 /// [`TrainConfig::loss_fn`](crate::TrainConfig::loss_fn).
+///
+/// ```
+/// use mlp::{LossBatch, Targets, TrainConfig};
+///
+/// /// The mean of the products of outputs and targets: made small by outputs that point elsewhere.
+/// fn alignment(batch: LossBatch<'_>) -> f32 {
+///     let (outputs, mut gradient) = (batch.outputs, batch.gradient);
+///     let Targets::Values(targets) = batch.targets else { return f32::NAN };
+///     let count = (outputs.rows() * outputs.cols()) as f32;
+///     let mut sum = 0.0;
+///     for row in 0..outputs.rows() {
+///         for col in 0..outputs.cols() {
+///             sum += outputs.at(row, col) * targets.at(row, col);
+///             *gradient.at_mut(row, col) = targets.at(row, col) / count;
+///         }
+///     }
+///     sum / count
+/// }
+/// let config = TrainConfig::default().loss_fn(alignment);
+/// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct LossBatch<'a> {

@@ -13,9 +13,8 @@
 //! regularization", algorithm 2.
 
 use kernels::{AdamRule, KernelError, Kernels, MatMut, Update};
-use serde::{Deserialize, Serialize};
 
-use super::rule::{Rates, Rule, check_positive, check_share, no_slot};
+use super::rule::{HasRates, Rates, Rule, Tuned, check_positive, check_share, no_slot};
 use super::{Chunk, MAX_SLOTS};
 use crate::error::MlpError;
 
@@ -25,11 +24,7 @@ use crate::error::MlpError;
 /// use mlp::Adam;
 /// let optimizer = Adam::new(1e-3);
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[must_use]
-pub struct Adam {
-    rule: AdamRule,
-}
+pub type Adam = Tuned<AdamRule>;
 
 impl Default for Adam {
     /// Learning rate 0.001.
@@ -38,7 +33,7 @@ impl Default for Adam {
     }
 }
 
-impl Adam {
+impl Tuned<AdamRule> {
     /// Adam with beta1 = 0.9, beta2 = 0.999, eps = 1e-8.
     pub fn new(learning_rate: f32) -> Self {
         Self {
@@ -65,25 +60,19 @@ impl Adam {
         self.rule.eps = eps;
         self
     }
+}
 
-    /// L2 term `weight_decay / 2 |w|^2` of the loss: `weight_decay w` is added to the gradient of
-    /// each weight, not of biases (see [`ParamGroup`](crate::ParamGroup)); 0 unless said otherwise.
-    /// Decay that is no part of the gradient is that of [`AdamW`].
-    pub fn weight_decay(mut self, weight_decay: f32) -> Self {
-        self.rule.weight_decay = weight_decay;
-        self
+impl HasRates for AdamRule {
+    fn rates(&mut self) -> Rates<'_> {
+        Rates {
+            learning_rate: &mut self.learning_rate,
+            l2: &mut self.weight_decay,
+            decoupled: Some(&mut self.decoupled_weight_decay),
+        }
     }
 }
 
 impl Rule for Adam {
-    fn rates(&mut self) -> Rates<'_> {
-        Rates {
-            learning_rate: &mut self.rule.learning_rate,
-            l2: &mut self.rule.weight_decay,
-            decoupled: Some(&mut self.rule.decoupled_weight_decay),
-        }
-    }
-
     fn check(&self) -> Result<(), MlpError> {
         check_positive("eps", self.rule.eps)?;
         check_share("beta1", self.rule.beta1)?;

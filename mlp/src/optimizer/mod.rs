@@ -19,7 +19,8 @@ pub use adam::{Adam, AdamW};
 pub use groups::ParamGroup;
 pub(crate) use groups::{Factors, resolve};
 pub use rmsprop::Rmsprop;
-use rule::{Rule, check_not_negative};
+pub use rule::Tuned;
+use rule::{HasRates, Rates, Rule, check_not_negative};
 pub use sgd::Sgd;
 
 use crate::error::MlpError;
@@ -41,6 +42,19 @@ pub(crate) fn chunk_len(len: usize) -> usize {
 }
 
 /// A rule for the update of parameters, with its settings.
+///
+/// ```
+/// use mlp::{Adam, AdamW, Optimizer, Rmsprop, Sgd, TrainConfig};
+/// let all: [Optimizer; 4] = [
+///     Sgd::new(0.1).momentum(0.9).nesterov().into(),
+///     Adam::new(1e-3).into(),
+///     AdamW::new(1e-3).into(),
+///     Rmsprop::new(1e-3).into(),
+/// ];
+/// for optimizer in all {
+///     let config = TrainConfig::default().optimizer(optimizer);
+/// }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Optimizer {
@@ -121,18 +135,19 @@ impl Optimizer {
         }
     }
 
-    fn rule_mut(&mut self) -> &mut dyn Rule {
+    /// The settings that every optimiser has.
+    fn rates(&mut self) -> Rates<'_> {
         match self {
-            Self::Sgd(sgd) => sgd,
-            Self::Adam(adam) => adam,
-            Self::Rmsprop(rmsprop) => rmsprop,
+            Self::Sgd(sgd) => sgd.rule.rates(),
+            Self::Adam(adam) => adam.rule.rates(),
+            Self::Rmsprop(rmsprop) => rmsprop.rule.rates(),
         }
     }
 
     /// Checks the settings.
     pub(crate) fn check(&self) -> Result<(), MlpError> {
         let mut copy = *self;
-        let rates = copy.rule_mut().rates();
+        let rates = copy.rates();
         check_not_negative("learning_rate", *rates.learning_rate)?;
         check_not_negative("weight_decay", *rates.l2)?;
         check_not_negative("weight_decay", rates.decoupled.map_or(0.0, |decay| *decay))?;
@@ -141,7 +156,7 @@ impl Optimizer {
 
     /// The settings with factors on the learning rate and on the weight decay.
     pub(crate) fn scaled(mut self, learning_rate: f32, weight_decay: f32) -> Self {
-        let rates = self.rule_mut().rates();
+        let rates = self.rates();
         *rates.learning_rate *= learning_rate;
         *rates.l2 *= weight_decay;
         if let Some(decay) = rates.decoupled {
@@ -157,18 +172,18 @@ impl Optimizer {
 
     /// The step size, before all factors.
     pub(crate) fn learning_rate(mut self) -> f32 {
-        *self.rule_mut().rates().learning_rate
+        *self.rates().learning_rate
     }
 
     /// The settings with another step size.
     pub(crate) fn with_learning_rate(mut self, learning_rate: f32) -> Self {
-        *self.rule_mut().rates().learning_rate = learning_rate;
+        *self.rates().learning_rate = learning_rate;
         self
     }
 
     /// lambda of the term `lambda / 2 |w|^2` in the loss; decoupled decay has none.
     fn l2(mut self) -> f32 {
-        *self.rule_mut().rates().l2
+        *self.rates().l2
     }
 
     /// How many values it keeps for each parameter.
@@ -244,9 +259,35 @@ impl State {
         self.factors = factors;
     }
 
+    /// Becomes a copy of `other`, in the same memory where that is of the same sizes.
+    pub(crate) fn copy_from(&mut self, other: &Self) {
+        let lengths = |state: &Self| state.slots.each_ref().map(|slot| slot.len());
+        if lengths(self) != lengths(other) {
+            *self = other.clone();
+            return;
+        }
+        for (slot, from) in self.slots.iter_mut().zip(&other.slots) {
+            slot.copy_from_slice(from);
+        }
+        self.factors.clone_from(&other.factors);
+        (self.optimizer, self.rate, self.step) = (other.optimizer, other.rate, other.step);
+    }
+
+    /// Checks the settings with the factors of all groups.
+    pub(crate) fn check(&self) -> Result<(), MlpError> {
+        let mut treated = self.factors.iter().map(|f| self.optimizer.treated(f, 1.0));
+        treated.try_for_each(|settings| settings.check())
+    }
+
     /// Sets the factor of schedules on the learning rate.
-    pub(crate) fn set_rate(&mut self, rate: f32) {
+    ///
+    /// # Errors
+    /// The learning rate of a group, if it is NaN or infinite with this factor.
+    pub(crate) fn set_rate(&mut self, rate: f32) -> Result<(), f32> {
         self.rate = rate;
+        let treated = self.factors.iter().map(|f| self.optimizer.treated(f, rate));
+        let mut rates = treated.map(Optimizer::learning_rate);
+        rates.find(|rate| !rate.is_finite()).map_or(Ok(()), Err)
     }
 
     /// The learning rate as it is now, without the factors of groups.

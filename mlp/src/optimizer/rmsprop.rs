@@ -13,9 +13,8 @@
 //! A. Graves, 2013, "Generating sequences with recurrent neural networks", equations 38 to 42.
 
 use kernels::{KernelError, Kernels, MatMut, RmspropRule, Update};
-use serde::{Deserialize, Serialize};
 
-use super::rule::{Rates, Rule, check_positive, check_share, no_slot};
+use super::rule::{HasRates, Rates, Rule, Tuned, check_positive, check_share, no_slot};
 use super::{Chunk, MAX_SLOTS};
 use crate::error::MlpError;
 
@@ -25,13 +24,9 @@ use crate::error::MlpError;
 /// use mlp::Rmsprop;
 /// let optimizer = Rmsprop::new(1e-2).alpha(0.9).momentum(0.9).centered();
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[must_use]
-pub struct Rmsprop {
-    rule: RmspropRule,
-}
+pub type Rmsprop = Tuned<RmspropRule>;
 
-impl Rmsprop {
+impl Tuned<RmspropRule> {
     /// RMSprop with alpha = 0.99, eps = 1e-8, without momentum, not centered.
     pub fn new(learning_rate: f32) -> Self {
         Self {
@@ -69,24 +64,19 @@ impl Rmsprop {
         self.rule.centered = true;
         self
     }
+}
 
-    /// L2 term `weight_decay / 2 |w|^2` of the loss: `weight_decay w` is added to the gradient of
-    /// each weight, not of biases (see [`ParamGroup`](crate::ParamGroup)); 0 unless said otherwise.
-    pub fn weight_decay(mut self, weight_decay: f32) -> Self {
-        self.rule.weight_decay = weight_decay;
-        self
+impl HasRates for RmspropRule {
+    fn rates(&mut self) -> Rates<'_> {
+        Rates {
+            learning_rate: &mut self.learning_rate,
+            l2: &mut self.weight_decay,
+            decoupled: None,
+        }
     }
 }
 
 impl Rule for Rmsprop {
-    fn rates(&mut self) -> Rates<'_> {
-        Rates {
-            learning_rate: &mut self.rule.learning_rate,
-            l2: &mut self.rule.weight_decay,
-            decoupled: None,
-        }
-    }
-
     fn check(&self) -> Result<(), MlpError> {
         check_positive("eps", self.rule.eps)?;
         check_share("alpha", self.rule.alpha)?;

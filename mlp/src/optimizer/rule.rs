@@ -1,13 +1,46 @@
-//! What the optimisers have in common: each is a [`Rule`], and the rest of the crate sees no other side of
-//! them.
+//! What the optimisers have in common: each is a rule of the kernels with its settings, a [`Tuned`] one, and
+//! the rest of the crate sees no other side of them than [`Rule`].
 
 use kernels::{KernelError, Kernels, MatMut, Update};
+use serde::{Deserialize, Serialize};
 
 use super::{Chunk, MAX_SLOTS};
 use crate::error::MlpError;
 
+/// An optimiser: a rule for the update of parameters, with its settings. [`Sgd`](crate::Sgd),
+/// [`Adam`](crate::Adam) and [`Rmsprop`](crate::Rmsprop) are names for one each.
+///
+/// ```
+/// use mlp::{Adam, Rmsprop, Sgd};
+/// let optimizer = Sgd::new(0.1).momentum(0.9).weight_decay(1e-4);
+/// let optimizer = Adam::new(1e-3).weight_decay(1e-4);
+/// let optimizer = Rmsprop::new(1e-3).weight_decay(1e-4);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[must_use]
+pub struct Tuned<R> {
+    pub(super) rule: R,
+}
+
+impl<R: HasRates> Tuned<R> {
+    /// L2 term `weight_decay / 2 |w|^2` of the loss: `weight_decay w` is added to the gradient of
+    /// each weight, not of biases (see [`ParamGroup`](crate::ParamGroup)); 0 unless said otherwise.
+    /// Decay that is no part of the gradient is that of [`AdamW`](crate::AdamW).
+    pub fn weight_decay(mut self, weight_decay: f32) -> Self {
+        *self.rule.rates().l2 = weight_decay;
+        self
+    }
+}
+
+/// A rule of the kernels.
+pub trait HasRates {
+    /// The settings that every rule has.
+    fn rates(&mut self) -> Rates<'_>;
+}
+
 /// The settings that every optimiser has, and factors may be put on.
-pub(super) struct Rates<'a> {
+#[derive(Debug)]
+pub struct Rates<'a> {
     pub(super) learning_rate: &'a mut f32,
     /// lambda of the term `lambda / 2 |w|^2` in the loss.
     pub(super) l2: &'a mut f32,
@@ -17,9 +50,6 @@ pub(super) struct Rates<'a> {
 
 /// A formula for the update of parameters.
 pub(super) trait Rule {
-    /// The settings that every rule has.
-    fn rates(&mut self) -> Rates<'_>;
-
     /// Checks the settings that this rule alone has.
     fn check(&self) -> Result<(), MlpError>;
 

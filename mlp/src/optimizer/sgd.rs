@@ -11,9 +11,8 @@
 //! initialization and momentum in deep learning"; there the learning rate is part of `v`.
 
 use kernels::{KernelError, Kernels, MatMut, SgdRule, Update};
-use serde::{Deserialize, Serialize};
 
-use super::rule::{Rates, Rule, check_share};
+use super::rule::{HasRates, Rates, Rule, Tuned, check_share};
 use super::{Chunk, MAX_SLOTS};
 use crate::error::MlpError;
 
@@ -24,13 +23,9 @@ use crate::error::MlpError;
 /// use mlp::Sgd;
 /// let optimizer = Sgd::new(0.1).momentum(0.9).nesterov();
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[must_use]
-pub struct Sgd {
-    rule: SgdRule,
-}
+pub type Sgd = Tuned<SgdRule>;
 
-impl Sgd {
+impl Tuned<SgdRule> {
     /// Plain gradient descent.
     pub fn new(learning_rate: f32) -> Self {
         Self {
@@ -54,24 +49,19 @@ impl Sgd {
         self.rule.nesterov = true;
         self
     }
+}
 
-    /// L2 term `weight_decay / 2 |w|^2` of the loss: `weight_decay w` is added to the gradient of
-    /// each weight, not of biases (see [`ParamGroup`](crate::ParamGroup)); 0 unless said otherwise.
-    pub fn weight_decay(mut self, weight_decay: f32) -> Self {
-        self.rule.weight_decay = weight_decay;
-        self
+impl HasRates for SgdRule {
+    fn rates(&mut self) -> Rates<'_> {
+        Rates {
+            learning_rate: &mut self.learning_rate,
+            l2: &mut self.weight_decay,
+            decoupled: None,
+        }
     }
 }
 
 impl Rule for Sgd {
-    fn rates(&mut self) -> Rates<'_> {
-        Rates {
-            learning_rate: &mut self.rule.learning_rate,
-            l2: &mut self.rule.weight_decay,
-            decoupled: None,
-        }
-    }
-
     fn check(&self) -> Result<(), MlpError> {
         check_share("momentum", self.rule.momentum)?;
         if self.rule.nesterov && self.rule.momentum == 0.0 {

@@ -105,7 +105,7 @@ mod tests {
     use crate::layers;
 
     fn blocks(builder: MlpBuilder, batch: usize) -> Option<Blocks> {
-        let (spec, _) = builder.into_spec();
+        let (spec, _) = builder.into_spec().unwrap();
         Blocks::of(&layers::build(&spec).unwrap().0, batch)
     }
 

@@ -10,11 +10,12 @@ use super::{
     Call, Fused, Heads, LayerCall, Mask, NormCall, Passes, Plan, Product, Region, RunningStep,
     Scores, Sink, Source,
 };
+use crate::error::MlpError;
 use crate::graph::{Graph, NodeId, NormParameters, Op, Over, Shape};
-use crate::params::{BufferId, LINE, ParamId, Parameter};
+use crate::params::{BufferId, LINE, ParamId, Parameter, fits_memory};
 
 /// The most rows for which bytes of values and counts of operations stay within `isize::MAX`.
-pub(crate) fn max_batch(graph: &Graph) -> usize {
+fn max_batch(graph: &Graph) -> usize {
     // Two passes over the parameters for gradients and one forward, two flop each.
     const FLOP_PER_PARAMETER: usize = 6;
     let elements = |id| {
@@ -26,6 +27,34 @@ pub(crate) fn max_batch(graph: &Graph) -> usize {
     let bytes = bytes.saturating_mul(size_of::<f32>());
     let flop = graph.parameters().len().saturating_mul(FLOP_PER_PARAMETER);
     isize::MAX as usize / bytes.saturating_add(flop)
+}
+
+/// The plan of a graph for batches of `batch` rows, and memory for it there is.
+///
+/// # Errors
+/// [`MlpError::Setting`] if there are no rows, so many that their values and operations cannot be counted,
+/// or more than there is memory for.
+pub(crate) fn checked(graph: &Graph, batch: usize, passes: Passes) -> Result<Plan, MlpError> {
+    let refuse = |expected| {
+        Err(MlpError::Setting {
+            name: "batch",
+            expected,
+            got: batch.to_string(),
+        })
+    };
+    if batch == 0 {
+        return refuse("at least 1");
+    }
+    if batch > max_batch(graph) {
+        return refuse("rows whose values and operations can be counted");
+    }
+    let plan = lower(graph, batch, passes);
+    // The values, and what a loss needs beside them.
+    let of_loss = (plan.outputs.cols + 1).checked_mul(batch);
+    if !fits_memory(of_loss.and_then(|n| n.checked_add(plan.arena_len))) {
+        return refuse("no more rows than there is memory for");
+    }
+    Ok(plan)
 }
 
 /// The plan of a graph for batches of `batch` rows.

@@ -6,7 +6,7 @@ use crate::layers;
 use kernels::Activation;
 
 fn plan(builder: MlpBuilder, batch: usize, passes: Passes) -> Plan {
-    let (spec, _) = builder.into_spec();
+    let (spec, _) = builder.into_spec().unwrap();
     lower(&layers::build(&spec).unwrap().0, batch, passes)
 }
 

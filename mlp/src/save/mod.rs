@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 
 pub use error::ModelFileError;
 
+use crate::epoch::EpochSums;
 use crate::error::MlpError;
 use crate::model::{Mlp, Progress};
 use crate::network::Network;
@@ -61,19 +62,22 @@ struct Training {
     step: u64,
     epochs: u64,
     plateau: Plateau,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    unfinished: Option<EpochSums>,
 }
 
 impl Training {
     /// Checks that no count is near its end, and that the plateau is one: that training can go on.
     fn check_counts(&self, file: &str) -> Result<(), ModelFileError> {
         let most = self.step.max(self.epochs);
-        if most <= MAX_COUNT && self.plateau.is_sound() {
+        let sound = self.unfinished.is_none_or(|sums| sums.is_sound());
+        if most <= MAX_COUNT && self.plateau.is_sound() && sound {
             return Ok(());
         }
         Err(ModelFileError::Format {
             file: file.to_owned(),
             expected: "at most 2^53 steps and epochs",
-            got: format!("{most}, {:?}", self.plateau),
+            got: format!("{most}, {:?}, {:?}", self.plateau, self.unfinished),
         })
     }
 }
@@ -117,17 +121,36 @@ impl Mlp {
     ///
     /// # Errors
     /// As [`Mlp::save`].
+    ///
+    /// ```
+    /// use mlp::{Dataset, Mlp, TrainConfig};
+    ///
+    /// let path = std::env::temp_dir().join(format!("mlp-doc-checkpoint-{}", std::process::id()));
+    /// let data = Dataset::classes(vec![0., 1., 2., 3.], 1, vec![0, 0, 1, 1])?;
+    /// let config = TrainConfig::default().max_epochs(3);
+    /// let mut net = Mlp::builder(1).dense(4).tanh().dense(2).build()?;
+    /// net.fit(&data, &config)?;
+    /// net.save_checkpoint(&path)?;
+    /// let mut again = Mlp::load(&path)?;
+    /// net.resume(&data, &config)?;
+    /// again.resume(&data, &config)?;
+    /// assert_eq!(again.parameters(), net.parameters());
+    /// # std::fs::remove_file(path).unwrap();
+    /// # Ok::<(), mlp::MlpError>(())
+    /// ```
     pub fn save_checkpoint(&self, path: impl AsRef<Path>) -> Result<(), MlpError> {
         let Progress {
             state,
             epochs,
             plateau,
+            unfinished,
         } = &self.progress;
         let training = Training {
             optimizer: state.optimizer(),
             step: state.step,
             epochs: *epochs,
             plateau: *plateau,
+            unfinished: *unfinished,
         };
         self.write(path.as_ref(), Some(training))
     }
@@ -141,6 +164,17 @@ impl Mlp {
     /// # Errors
     /// [`MlpError::ModelFile`] if the file cannot be read, or is not what [`Mlp::save`] writes: the
     /// message names the tensor, the shape expected and the one found. No file makes it panic.
+    ///
+    /// ```
+    /// use mlp::Mlp;
+    ///
+    /// let path = std::env::temp_dir().join(format!("mlp-doc-load-{}", std::process::id()));
+    /// assert!(Mlp::load(&path).is_err(), "no such file");
+    /// Mlp::builder(3).dense(8).gelu().dense(2).build()?.save(&path)?;
+    /// assert_eq!(Mlp::load(&path)?.inputs(), 3);
+    /// # std::fs::remove_file(path).unwrap();
+    /// # Ok::<(), mlp::MlpError>(())
+    /// ```
     pub fn load(path: impl AsRef<Path>) -> Result<Self, MlpError> {
         let path = path.as_ref();
         let bytes = file::read(path)?;
@@ -177,6 +211,19 @@ impl Mlp {
     /// # Errors
     /// [`MlpError::ModelFile`] if the file cannot be read, lacks a tensor, or holds one of another
     /// shape or name; the network is then as it was.
+    ///
+    /// ```
+    /// use mlp::Mlp;
+    ///
+    /// let path = std::env::temp_dir().join(format!("mlp-doc-parameters-{}", std::process::id()));
+    /// let net = |seed| Mlp::builder(3).dense(8).relu().dense(2).seed(seed).build();
+    /// net(1)?.save(&path)?;
+    /// let mut other = net(2)?;
+    /// other.load_parameters(&path)?;
+    /// assert_eq!(other.parameters(), net(1)?.parameters());
+    /// # std::fs::remove_file(path).unwrap();
+    /// # Ok::<(), mlp::MlpError>(())
+    /// ```
     pub fn load_parameters(&mut self, path: impl AsRef<Path>) -> Result<(), MlpError> {
         let path = path.as_ref();
         let bytes = file::read(path)?;
@@ -249,6 +296,7 @@ impl Mlp {
             state,
             epochs: training.epochs,
             plateau: training.plateau,
+            unfinished: training.unfinished,
         })
     }
 }

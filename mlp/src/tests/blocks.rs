@@ -105,7 +105,7 @@ fn misuse_is_an_error_by_name() {
         ),
         (
             Mlp::builder(12).rows(2).transformer(0, 8).rows(1).dense(2),
-            "layer 1.0.1: expected heads that divide the width, got 0 heads for a width of 6",
+            "layer 1: expected heads that divide the width, got 0 heads for a width of 6",
         ),
         (
             Mlp::builder(4).dense(4).embedding(3, 2).rows(1).dense(2),

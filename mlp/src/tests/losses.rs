@@ -1,9 +1,9 @@
 //! What each loss means for training and for answers.
 
-use super::{XOR, XOR_LABELS, config, small, xor};
+use super::{XOR, XOR_LABELS, config, message, small, xor};
 use crate::{
     Adam, Data, Dataset, EarlyStopping, Loss, LossBatch, MatRef, Mlp, MlpError, Objective, Sgd,
-    StopReason, Targets, Team,
+    StopReason, Targets, Team, TrainConfig,
 };
 
 fn line() -> Dataset {
@@ -256,6 +256,54 @@ fn a_loss_of_ones_own_that_is_not_finite_changes_nothing() {
         "{error:?}"
     );
     assert_eq!(net.parameters(), before);
+}
+
+/// Targets of a loss of one's own may be anything; an accuracy is told where they name classes.
+#[test]
+fn accuracy_beside_a_loss_of_ones_own_needs_targets_that_name_classes() {
+    let (x, wide) = (xor(), [0.25; 12]);
+    let wide = MatRef::from_row_major(&wide, 4, 3).unwrap();
+    let wide = Data::values(x.inputs(), wide).unwrap();
+    fn settings<'a>(validation: Data<'a>) -> TrainConfig<'a> {
+        let settings = config().loss_fn(|_| 1.0).max_epochs(1);
+        settings.validation(validation)
+    }
+    let accuracy = |data: Data<'_>| {
+        let report = small().build().unwrap().fit(data, &settings(data));
+        report.unwrap().history[0].validation.unwrap().accuracy
+    };
+    assert!(accuracy(Data::from(&x)).is_some());
+    assert_eq!(accuracy(wide), None);
+    let watching = |data| {
+        let stopping = EarlyStopping::patience(1).on_accuracy();
+        settings(data).early_stopping(stopping)
+    };
+    let mut net = small().build().unwrap();
+    assert!(net.fit(&x, &watching(Data::from(&x))).is_ok());
+    let before = net.parameters().to_vec();
+    assert_eq!(
+        message(net.fit(wide, &watching(wide))),
+        "targets: expected 4 x 2, got 4 x 3"
+    );
+    assert_eq!(net.parameters(), before);
+}
+
+#[test]
+fn an_objective_beside_a_loss_of_ones_own_is_refused() {
+    let x = xor();
+    let smoothed = || Objective::default().label_smoothing(0.25);
+    let expected = "objective: expected no label smoothing and no weights of classes beside a loss of \
+                    one's own, got Objective { label_smoothing: 0.25, class_weights: [] }";
+    let mut net = small().build().unwrap();
+    let settings = || config().objective(smoothed()).loss_fn(|_| 1.0);
+    assert_eq!(message(net.fit(&x, &settings())), expected);
+    let sweep = crate::RateSweep::default();
+    let swept = net.find_learning_rate(&x, &settings(), sweep);
+    assert_eq!(message(swept), expected);
+    let trainer = net.trainer(Sgd::new(0.1)).unwrap();
+    let mut trainer = trainer.objective(smoothed()).unwrap();
+    let step = trainer.step_with(x.inputs(), x.targets(), &Team::solo(), |_| 1.0);
+    assert_eq!(message(step), expected);
 }
 
 #[test]

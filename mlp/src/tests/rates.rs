@@ -153,7 +153,8 @@ fn a_loop_of_ones_own_can_have_a_schedule() {
     let (targets, team) = (Targets::Classes(&XOR_LABELS), Team::solo());
     let mut net = small().build().unwrap();
     let trainer = net.trainer(Sgd::new(1.0)).unwrap();
-    let mut trainer = trainer.schedule(Schedule::exponential(0.5)).unwrap();
+    let halved = Schedule::exponential(0.5);
+    let mut trainer = trainer.schedule(halved.per_epoch()).unwrap();
     let mut rates = Vec::new();
     for _ in 0..2 {
         trainer.step(x, targets, &team).unwrap();
@@ -192,6 +193,54 @@ fn a_gradient_that_is_not_finite_changes_nothing() {
     assert_eq!((report.steps, net.parameters()), (0, &[0.0, 0.0][..]));
 }
 
+/// 0.1 times 1e30 is a rate that loses the loss, 0.1 times its square is none.
+#[test]
+fn a_learning_rate_that_is_not_finite_changes_nothing() {
+    let x = xor();
+    let fit = |schedule, clip: Option<Clip>| {
+        let net = Mlp::builder(2).dense(4).batch_norm().tanh().dense(2);
+        let mut net = net.seed(1).build().unwrap();
+        let before = net.network.parameters.to_vec();
+        let mut settings = config().optimizer(Sgd::new(1e-33)).schedule(schedule);
+        if let Some(clip) = clip {
+            settings = settings.clip(clip);
+        }
+        let report = net.fit(&x, &settings.max_epochs(5)).unwrap();
+        assert_eq!(report.stop_reason, StopReason::NonFinite);
+        (net, before, report)
+    };
+    for clip in [None, Some(Clip::norm(1e9))] {
+        // Rates 1e-33, 1e-3, 1e27; the third is finite, the loss after it is not; or 1e-33, then infinite.
+        let (net, _, report) = fit(Schedule::exponential(1e30), clip);
+        assert!(report.epochs >= 2, "{report}");
+        assert!(net.evaluate(&x).unwrap().loss.is_finite());
+        let (net, before, report) = fit(Schedule::step(1, f32::MAX), clip);
+        assert_eq!((report.epochs, report.steps), (2, 2), "{report}");
+        // The step of epoch 2, with a rate of 3e5, is not taken for good.
+        assert!(net.evaluate(&x).unwrap().loss.is_finite());
+        assert_ne!(net.network.parameters.to_vec(), before);
+    }
+    let mut net = small().build().unwrap();
+    let before = net.parameters().to_vec();
+    let trainer = net.trainer(Sgd::new(1e30)).unwrap();
+    let mut trainer = trainer
+        .schedule(Schedule::warmup(1, 1e30).per_step())
+        .unwrap();
+    let error = trainer.step(x.inputs(), x.targets(), &Team::solo());
+    assert_eq!(
+        error.unwrap_err().to_string(),
+        "step 1: the learning rate is inf; the parameters were left as they were"
+    );
+    assert_eq!(net.parameters(), before);
+    // Known beforehand: a group whose factor is too large.
+    let group = crate::ParamGroup::all().learning_rate_factor(1e30);
+    let error = net.fit(&x, &config().optimizer(Sgd::new(1e30)).group(group));
+    assert_eq!(
+        error.unwrap_err().to_string(),
+        "learning_rate: expected a finite number of at least 0, got inf"
+    );
+}
+
 #[test]
 fn settings_out_of_range_are_refused_by_the_trainer_too() {
     let mut net = small().build().unwrap();
@@ -201,6 +250,14 @@ fn settings_out_of_range_are_refused_by_the_trainer_too() {
     let trainer = net.trainer(Sgd::new(0.1)).unwrap();
     let error = trainer.schedule(Schedule::cosine(0, 0.0)).unwrap_err();
     assert!(error.to_string().starts_with("schedule: length"));
+    let trainer = net.trainer(Sgd::new(0.1)).unwrap();
+    let error = trainer.schedule(Schedule::cosine(9, 0.0)).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "schedule: expected per_step(), or per_epoch() in a loop that tells the ends of epochs, got neither"
+    );
+    let trainer = net.trainer(Sgd::new(0.1)).unwrap();
+    assert!(trainer.schedule(Schedule::constant()).is_ok());
     for settings in [
         config().clip(Clip::norm(f32::INFINITY)),
         config().schedule(Schedule::step(0, 0.5)),

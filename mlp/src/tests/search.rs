@@ -1,6 +1,6 @@
 //! Finding settings: the sweep of the learning rate, and points scored by cross-validation.
 
-use super::{config, small, spiral, xor};
+use super::{config, message, small, spiral, xor};
 use crate::{
     Adam, DataError, Dataset, Loss, Mlp, MlpError, RateSweep, Search, SearchReport, Sgd, Space,
     TrainConfig,
@@ -254,6 +254,67 @@ fn a_training_that_diverges_is_last_and_values_are_scored_too() {
     assert_eq!(report.best().loss.folds.len(), 5);
     assert_eq!(report.trials[1].loss.mean, f64::INFINITY);
     assert!(report.trials.iter().all(|trial| trial.accuracy.is_none()));
+}
+
+#[test]
+fn a_fold_of_no_weight_is_refused() {
+    let (data, search) = (
+        spiral(20),
+        Search::new(Space::new().values("a", [1.0]).grid().unwrap()),
+    );
+    let folds = data.data().folds(4, 0).unwrap();
+    let mut weights = [1.0; 20];
+    for &row in &folds[2].test {
+        weights[row] = 0.0;
+    }
+    let run = |weights: &[f32]| {
+        let weighted = data.data().weighted(weights).unwrap();
+        let search = search.clone().folds(4);
+        search.run(weighted, |_| Ok((small(), config().max_epochs(1))))
+    };
+    let expected = "search: expected a sample of a weight above 0 in every fold, got a fold of 5";
+    assert_eq!(
+        message(run(&weights)),
+        format!("{expected} left out, all of weight 0")
+    );
+    weights = weights.map(|weight| 1.0 - weight);
+    let first = message(run(&weights));
+    assert!(first.starts_with(expected), "{first}");
+    weights[folds[0].test[0]] = 0.5;
+    weights[folds[1].test[0]] = 0.5;
+    weights[folds[3].test[0]] = 0.5;
+    let report = run(&weights).unwrap();
+    assert!(report.best().loss.folds.iter().all(|loss| loss.is_finite()));
+    // Of such samples alone nothing can be said.
+    let mut buffer = crate::BatchBuffer::new(data.data().weighted(&weights).unwrap(), 5).unwrap();
+    let none: Vec<usize> = (0..20).filter(|&row| weights[row] == 0.0).take(5).collect();
+    let none = buffer.gather(data.data().weighted(&weights).unwrap(), &none);
+    assert_eq!(
+        message(small().build().unwrap().evaluate(none.unwrap())),
+        "weights: expected finite numbers of at least 0, not all 0, got 0 in row 0"
+    );
+}
+
+#[test]
+fn batch_norm_is_searched_with_the_last_batch_left_out() {
+    // Folds of 16 and 17: batches of 8 leave none, or one.
+    let data = spiral(33);
+    let points = Space::new().values("a", [1.0]).grid().unwrap();
+    let run = |drop_last| {
+        let search = Search::new(points.clone()).folds(2);
+        let report = search.run(&data, |_| {
+            let net = Mlp::builder(2).dense(4).batch_norm().tanh().dense(2);
+            let settings = config().batch_size(8).max_epochs(1);
+            Ok((net, settings.drop_last(drop_last)))
+        });
+        report.map(|report| report.best().loss.folds.len())
+    };
+    assert_eq!(
+        message(run(false)),
+        "a 1: layer 1: batch normalisation in training: expected batches of at least 2 rows, got \
+         one of 1; another batch_size, or drop_last where the last batch of an epoch is short, avoids it"
+    );
+    assert_eq!(run(true), Ok(2));
 }
 
 #[test]

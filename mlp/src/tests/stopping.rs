@@ -4,7 +4,10 @@ use std::ops::ControlFlow;
 use std::time::Duration;
 
 use super::{config, small, spiral, xor};
-use crate::{Adam, Dataset, EarlyStopping, Loss, Mlp, Report, Sgd, StopReason, TrainConfig};
+use crate::{
+    Adam, Data, Dataset, EarlyStopping, Loss, Mlp, ReduceOnPlateau, Report, Sgd, StopReason,
+    TrainConfig,
+};
 
 fn train(settings: TrainConfig<'_>) -> (Mlp, Report) {
     let mut net = small().build().unwrap();
@@ -98,6 +101,96 @@ fn a_training_ends_when_its_time_is_up() {
     assert_eq!((report.steps, report.epochs), (1, 1));
     let (_, report) = train(config().time_budget(Duration::from_secs(1000)));
     assert_eq!(report.stop_reason, StopReason::MaxEpochs);
+}
+
+/// Cut after every single step, and once in a checkpoint: the numbers, the schedule and the plateau, which
+/// watches the loss of whole epochs, are those of a training in one piece.
+#[test]
+fn an_epoch_cut_short_goes_on_where_it_was() {
+    let data = spiral(64);
+    let net = || {
+        let net = Mlp::builder(2).dense(16).batch_norm().tanh().dropout(0.25);
+        net.dense(2).seed(3).build().unwrap()
+    };
+    let settings = || {
+        let plateau = ReduceOnPlateau::new(0.5).patience(0).threshold(0.05);
+        let settings = config().reduce_on_plateau(plateau);
+        settings.stop_below_gradient_norm(1e-9).max_epochs(3)
+    };
+    let mut straight = net();
+    let whole = straight.fit(&data, &settings()).unwrap();
+    assert!(whole.history.iter().any(|epoch| epoch.learning_rate < 0.03));
+
+    let mut cut = net();
+    let short = || settings().time_budget(Duration::ZERO);
+    let mut history = Vec::new();
+    let first = cut.fit(&data, &short()).unwrap();
+    assert_eq!((first.steps, first.epochs), (1, 0));
+    let path = std::env::temp_dir().join(format!("mlp-cut-{}", std::process::id()));
+    for step in 1..12 {
+        if step == 6 {
+            cut.save_checkpoint(&path).unwrap();
+            cut = Mlp::load(&path).unwrap();
+            std::fs::remove_file(&path).unwrap();
+        }
+        if step == 7 {
+            let snapshot = cut.snapshot();
+            cut = net();
+            cut.restore(&snapshot).unwrap();
+        }
+        let report = cut.resume(&data, &short()).unwrap();
+        assert_eq!(report.steps, 1);
+        history.extend(report.history);
+    }
+    assert_eq!(cut.network.parameters, straight.network.parameters);
+    let told = |epoch: &crate::EpochReport| (epoch.loss, epoch.gradient_norm, epoch.learning_rate);
+    let whole: Vec<_> = whole.history.iter().map(told).collect();
+    assert_eq!(history.iter().map(told).collect::<Vec<_>>(), whole);
+
+    // Of other data, or in a training of its own, no batch is left out.
+    let mut other = net();
+    other.fit(&data, &short()).unwrap();
+    let report = other.resume(&spiral(60), &settings().max_epochs(1));
+    assert_eq!(report.unwrap().steps, 4);
+    other.fit(&data, &short()).unwrap();
+    assert_eq!(
+        other.fit(&data, &settings().max_epochs(1)).unwrap().steps,
+        4
+    );
+}
+
+#[test]
+fn early_stopping_leaves_a_training_that_can_go_on() {
+    let data = spiral(60);
+    let wrong: Vec<u32> = data.labels().unwrap().iter().map(|l| 1 - l).collect();
+    let wrong = Data::classes(data.inputs(), &wrong).unwrap();
+    let settings = || {
+        let plateau = ReduceOnPlateau::new(0.5).patience(0);
+        config().validation(wrong).reduce_on_plateau(plateau)
+    };
+    let net = || small().dropout(0.1).dense(2).build().unwrap();
+    let straight = |epochs| {
+        let mut straight = net();
+        straight.fit(&data, &settings().max_epochs(epochs)).unwrap();
+        straight
+    };
+    for restore_best in [false, true] {
+        let mut stopping = EarlyStopping::patience(3);
+        if restore_best {
+            stopping = stopping.restore_best();
+        }
+        let mut stopped = net();
+        let early = settings().max_epochs(100).early_stopping(stopping);
+        let report = stopped.fit(&data, &early).unwrap();
+        assert_eq!(report.stop_reason, StopReason::ValidationPlateau);
+        assert_eq!(report.steps, 4 * report.epochs as u64);
+        let best = report.best_epoch.unwrap();
+        assert!(best + 3 == report.epochs);
+        let kept = if restore_best { best } else { report.epochs };
+        assert_eq!(stopped.parameters(), straight(kept).parameters());
+        stopped.resume(&data, &settings().max_epochs(2)).unwrap();
+        assert_eq!(stopped.parameters(), straight(kept + 2).parameters());
+    }
 }
 
 /// All at once: the callback is asked first, then what the data say.

@@ -114,6 +114,7 @@ const MLP: &[(&str, u8)] = &[
     ("data/samples", 0),
     ("data/scaler", 0),
     ("data/split", 0),
+    ("epoch", 0),
     ("error", 0),
     ("init", 0),
     ("loss/kind", 0),

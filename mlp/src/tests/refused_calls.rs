@@ -1,189 +1,10 @@
-//! What is refused, and in which words.
+//! Trainings, data and questions that make no sense, and in which words they are refused.
 
-use super::{XOR, config, small, xor};
+use super::{XOR, config, message, small, xor};
 use crate::{
-    Adam, AdamW, Clip, Data, EarlyStopping, Init, Loss, MatMut, MatRef, Mlp, MlpBuilder, Objective,
-    ParamGroup, ParameterKind, Rmsprop, Sgd, TransformerBlock,
+    Adam, AdamW, Clip, Data, EarlyStopping, Loss, MatMut, MatRef, Mlp, Objective, ParamGroup,
+    ParameterKind, Rmsprop, Sgd,
 };
-
-/// The message of an error, for tables of what is refused.
-fn message<T>(result: Result<T, impl ToString>) -> String {
-    match result {
-        Ok(_) => "accepted".into(),
-        Err(error) => error.to_string(),
-    }
-}
-
-#[test]
-fn descriptions_that_are_no_network_are_refused() {
-    let net = || Mlp::builder(4);
-    for (builder, expected) in [
-        (
-            Mlp::builder(0).dense(2),
-            "inputs: expected at least 1 feature, got 0",
-        ),
-        (
-            net(),
-            "layer 0: expected a dense layer at the beginning, got no layers",
-        ),
-        (
-            net().relu().dense(2),
-            "layer 0: expected a dense layer at the beginning, got Activation(Relu)",
-        ),
-        (
-            net().dense(3).relu().dense(0),
-            "layer 2: expected a width of at least 1, got 0",
-        ),
-        (
-            net().dense(1),
-            "layer 0: expected at least 2 outputs for softmax cross-entropy, got 1",
-        ),
-        (
-            net().dense(3).leaky_relu(-0.1).dense(2),
-            "layer 1: expected a finite negative_slope of at least 0, got -0.1",
-        ),
-        (
-            net().dense(8).relu().residual(|block| block.dense(7)),
-            "layer 2: expected a skip connection between equal widths, or one with a projection, \
-             got from width 8 to width 7",
-        ),
-        (
-            net()
-                .dense(8)
-                .residual_projected(|block| block.dense(0).relu()),
-            "layer 1.0: expected a width of at least 1, got 0",
-        ),
-        (
-            net().dense(8).concat(|block| block.skip(1)),
-            "layer 1.0: expected a skip over dense layers that stand before it, got over 1 of 0",
-        ),
-        (
-            net().dense(8).relu().skip(2),
-            "layer 2: expected a skip over dense layers that stand before it, got over 2 of 1",
-        ),
-        (
-            net().dense(8).relu().dropout(1.0).dense(2),
-            "layer 2: expected a rate of at least 0 and below 1, got 1",
-        ),
-        (
-            net()
-                .dense(8)
-                .residual(|block| block.dropout(-0.5))
-                .dense(2),
-            "layer 1.0: expected a rate of at least 0 and below 1, got -0.5",
-        ),
-        (
-            net().dense(8).elu(-1.0).dense(2),
-            "layer 1: expected a finite alpha of at least 0, got -1",
-        ),
-        (
-            net().dense(8).rows(3),
-            "layer 1: expected a number of rows that divides the values of a sample, \
-             got 3 rows for 8 values",
-        ),
-        (
-            net().dense(8).rows(2),
-            "layer 1: expected one row for each sample at the end, got 2",
-        ),
-        (
-            net().dense(8).residual(|block| block.rows(2).dense(8)),
-            "layer 1: expected a connection between samples of equally many rows, got from 1 to 2",
-        ),
-        (
-            net().dense(2).init(Init::Constant(f32::NAN)),
-            "init: expected a finite constant, got NaN",
-        ),
-    ] {
-        assert_eq!(message(builder.build()), expected);
-    }
-}
-
-#[test]
-fn blocks_and_settings_of_layers_that_make_no_sense_are_refused() {
-    let rows = || Mlp::builder(12).rows(3);
-    let end = |net: MlpBuilder| net.rows(1).dense(2);
-    let block = TransformerBlock::new;
-    let eps = "expected a finite eps above 0";
-    let momentum = "expected a momentum from 0 to 1";
-    let heads = "expected heads that divide the width";
-    let empty = "expected a block of at least one layer, got none";
-    let rate = "expected a rate of at least 0 and below 1";
-    let widths = "expected a skip connection between equal widths, or one with a projection";
-    for (builder, expected) in [
-        (Mlp::builder(4).residual(|b| b).dense(2), format!("layer 0: {empty}")),
-        (Mlp::builder(4).dense(4).concat(|b| b).dense(2), format!("layer 1: {empty}")),
-        (
-            Mlp::builder(4).dense(5).tanh().dense(6).tanh().skip(1).dense(2),
-            format!("layer 4: {widths}, got from width 5 to width 6"),
-        ),
-        (
-            Mlp::builder(4).dense(4).skip(0).dense(2),
-            "layer 1: expected a skip over dense layers that stand before it, got over 0 of 1".into(),
-        ),
-        (
-            Mlp::builder(4).softmax().dense(2),
-            "layer 0: expected a dense layer at the beginning, got Softmax".into(),
-        ),
-        (
-            Mlp::builder(4).dense(1).softmax(),
-            "layer 1: expected at least 2 outputs for softmax cross-entropy, got 1".into(),
-        ),
-        (Mlp::builder(4).dense(2).dropout(f32::NAN), format!("layer 1: {rate}, got NaN")),
-        (
-            Mlp::builder(4).dense(3).leaky_relu(f32::INFINITY).dense(2),
-            "layer 1: expected a finite negative_slope of at least 0, got inf".into(),
-        ),
-        (Mlp::builder(4).batch_norm_with(0.0, 0.1).dense(2), format!("layer 0: {eps}, got 0")),
-        (Mlp::builder(4).batch_norm_with(-1.0, 0.1).dense(2), format!("layer 0: {eps}, got -1")),
-        (
-            Mlp::builder(4).dense(3).batch_norm_with(1e-5, 1.5).dense(2),
-            format!("layer 1: {momentum}, got 1.5"),
-        ),
-        (
-            Mlp::builder(4).batch_norm_with(1e-5, f32::NAN).dense(2),
-            format!("layer 0: {momentum}, got NaN"),
-        ),
-        (
-            Mlp::builder(4).layer_norm_with(f32::INFINITY).dense(2),
-            format!("layer 0: {eps}, got inf"),
-        ),
-        (end(rows().attention(3)), format!("layer 1: {heads}, got 3 heads for a width of 4")),
-        (end(rows().attention(0)), format!("layer 1: {heads}, got 0 heads for a width of 4")),
-        (
-            end(rows().transformer(8, 4)),
-            format!("layer 1.0.1: {heads}, got 8 heads for a width of 4"),
-        ),
-        (
-            end(rows().transformer(2, 0)),
-            "layer 1.1.1: expected a width of at least 1, got 0".into(),
-        ),
-        (
-            end(rows().transformer_block(block(2, 4).dropout(1.0))),
-            "layer 1: expected a dropout of at least 0 and below 1, got 1".into(),
-        ),
-        (
-            Mlp::builder(4).rows(0).dense(2),
-            "layer 0: expected a number of rows that divides the values of a sample, \
-             got 0 rows for 4 values"
-                .into(),
-        ),
-        (
-            Mlp::builder(4).embedding(0, 2).rows(1).dense(2),
-            "layer 0: expected 1 to 2^24 symbols, and a width of at least 1, got 0 symbols, width 2"
-                .into(),
-        ),
-        (
-            Mlp::builder(4).dense(2).loss(Loss::Huber { delta: 0.0 }),
-            "delta: expected a finite number above 0, got 0".into(),
-        ),
-        (
-            Mlp::builder(4).dense(2).loss(Loss::Huber { delta: f32::NAN }),
-            "delta: expected a finite number above 0, got NaN".into(),
-        ),
-    ] {
-        assert_eq!(message(builder.build()), expected);
-    }
-}
 
 #[test]
 fn trainings_that_make_no_sense_are_refused() {
@@ -268,7 +89,7 @@ fn trainings_that_make_no_sense_are_refused() {
     let before = net.parameters().to_vec();
     for batch_size in [1, 3] {
         let error = message(net.fit(&xor(), &config().batch_size(batch_size)));
-        let expected = "layer 1: batch normalisation in training: expected batches of at least 2 rows, got one of 1";
+        let expected = "layer 1: batch normalisation in training: expected batches of at least 2 rows, got one of 1; another batch_size, or drop_last where the last batch of an epoch is short, avoids it";
         assert_eq!(error, expected);
     }
     assert_eq!(net.parameters(), before);
@@ -447,54 +268,56 @@ fn parameters_that_do_not_fit_are_refused() {
     let other = Mlp::builder(3).dense(2).build().unwrap().snapshot();
     assert_eq!(
         message(net.restore(&other)),
-        "parameters: expected 82, got 8"
+        "snapshot: expected one of a network of the same inputs, layers and loss, got one of a network \
+         of 3 inputs and other layers or another loss"
     );
-}
-
-#[test]
-fn networks_too_large_for_any_memory_are_refused() {
-    for builder in [
-        Mlp::builder(2).dense(usize::MAX),
-        Mlp::builder(usize::MAX).dense(2),
-        Mlp::builder(1).dense(1 << 62).dense(2),
-        Mlp::builder(1 << 31).dense(1 << 31).dense(2),
+    // As many parameters in other layers, and the same layers for another end.
+    for other in [
+        Mlp::builder(2).dense(16).relu().dense(2),
+        small().loss(Loss::BinaryCrossEntropy),
     ] {
-        let error = message(builder.build());
+        let other = other.build().unwrap();
+        assert_eq!(other.parameters().len(), net.parameters().len());
+        let refused = message(net.restore(&other.snapshot()));
         assert!(
-            error.starts_with("layers: expected no more parameters than there is memory for, got "),
-            "{error}"
+            refused.starts_with("snapshot: expected one of"),
+            "{refused}"
         );
     }
 }
 
+/// The sum of a row's products is beyond f32: nothing says which class it is.
 #[test]
-fn probabilities_are_not_taken_for_scores() {
-    let rows = || Mlp::builder(4).rows(2);
-    for (builder, got) in [
-        (rows().dense(3).softmax().rows(1), "softmax"),
-        (Mlp::builder(4).dense(3).softmax().dropout(0.5), "softmax"),
-        (
-            rows()
-                .dense(1)
-                .sigmoid()
-                .rows(1)
-                .loss(Loss::BinaryCrossEntropy),
-            "a sigmoid",
-        ),
+fn answers_about_classes_need_finite_outputs() {
+    let x = [1e30, 1e30, 0.5, 0.5];
+    let x = MatRef::from_row_major(&x, 2, 2).unwrap();
+    for (loss, sign, got) in [
+        (Loss::SoftmaxCrossEntropy, 1.0, "inf"),
+        (Loss::BinaryCrossEntropy, -1.0, "-inf"),
     ] {
-        let words = message(builder.build());
-        assert!(words.starts_with("loss: expected scores"), "{words}");
-        assert!(
-            words.ends_with(&format!("got {got} before other layers")),
-            "{words}"
-        );
+        for end in [false, true] {
+            let net = Mlp::builder(2).dense(2);
+            let net = match loss {
+                _ if !end => net,
+                Loss::BinaryCrossEntropy => net.sigmoid(),
+                _ => net.softmax(),
+            };
+            let mut net = net.loss(loss).build().unwrap();
+            net.set_parameters(&[sign * 1e30; 6]).unwrap();
+            let expected = format!("outputs: expected finite values, got {got} in row 0, column 0");
+            assert_eq!(message(net.predict_proba(x)), expected);
+            if loss == Loss::SoftmaxCrossEntropy {
+                assert_eq!(message(net.predict(x)), expected);
+            }
+            let mut out = [0.0; 4];
+            let out = MatMut::from_row_major(&mut out, 2, 2).unwrap();
+            let refused = net.predict_into(x, out, &mut net.predict_workspace());
+            assert_eq!(message(refused), expected);
+            if !end {
+                assert_eq!(net.forward(x).unwrap().row(0), [sign * f32::INFINITY; 2]);
+            }
+        }
     }
-    let squares = rows()
-        .dense(3)
-        .softmax()
-        .rows(1)
-        .loss(Loss::MeanSquaredError);
-    assert!(squares.build().is_ok());
 }
 
 #[test]
@@ -521,4 +344,27 @@ fn memory_for_the_predictions_of_other_layers_is_refused() {
         words.starts_with("workspace: expected one of a network of the same"),
         "{words}"
     );
+}
+
+/// More than any address space holds, and fewer than cannot be counted.
+#[test]
+fn batches_without_memory_for_them_are_refused() {
+    let net = small().build().unwrap();
+    for batch in [1 << 42, 1 << 44] {
+        let expected =
+            format!("batch: expected no more rows than there is memory for, got {batch}");
+        assert_eq!(message(net.plan(batch)), expected);
+        assert_eq!(message(net.explain(batch)), expected);
+        assert_eq!(message(net.effective_precision(batch)), expected);
+    }
+    // One row, over and over: answers for all would have no place.
+    let x = [0.5, -0.5];
+    let x = MatRef::with_strides(&x, 0, 1 << 46, 2, 0, 1).unwrap();
+    let error = message(net.forward(x));
+    assert!(
+        error.starts_with("matrix: expected no more elements"),
+        "{error}"
+    );
+    let data = crate::Batches::new(1 << 46, 1, 0);
+    assert!(message(data).contains("memory to number them"));
 }
