@@ -23,6 +23,8 @@ WIDTHS = (4, 6, 3)
 
 torch.set_default_dtype(torch.float64)
 torch.manual_seed(1)
+# Of padded rows it makes zeros, which no training does.
+torch.backends.mha.set_fastpath_enabled(False)
 
 
 def exact(tensor):
@@ -38,6 +40,10 @@ SHARES = exact(torch.rand(BATCH, WIDTHS[2]))
 # For the network that embeds them.
 SYMBOLS = 5
 SEQUENCES = torch.randint(0, SYMBOLS, (BATCH, WIDTHS[0])).double()
+# Sequences of 4, 2, 3 and 1 of them, filled up with 0.
+PADDED = torch.tensor(
+    [[1, 4, 2, 3], [3, 1, 0, 0], [2, 2, 4, 0], [4, 0, 0, 0]] * (BATCH // 4)
+).double()
 CLASS_WEIGHTS = torch.tensor([1.0, 0.5, 3.0])
 SAMPLE_WEIGHTS = torch.tensor([1.0, 0.5, 0.0, 2.0, 1.0, 0.25, 3.0, 1.0])
 # Sequences of so many rows, where a network has them.
@@ -65,16 +71,59 @@ class Beside(nn.Sequential):
         return torch.cat([x, super().forward(x)], dim=1)
 
 
-class Attention(nn.MultiheadAttention):
-    """Every row of a sequence looks at every row, or at those before it."""
+class Projected(nn.Module):
+    """`block(x) + x P^T`"""
 
-    def __init__(self, causal):
-        super().__init__(WIDTHS[0], 2, batch_first=True)
-        self.causal = causal
+    def __init__(self, block, inputs, outputs):
+        super().__init__()
+        self.block = block
+        self.projection = nn.Linear(inputs, outputs, bias=False)
 
     def forward(self, x):
-        mask = nn.Transformer.generate_square_subsequent_mask(x.shape[1]) if self.causal else None
-        return super().forward(x, x, x, need_weights=False, attn_mask=mask)[0]
+        return self.block(x) + self.projection(x)
+
+    def ordered(self):
+        return [*ordered(self.block), self.projection.weight]
+
+
+class Skips(nn.Module):
+    """`h_l = tanh(W h_(l-1) + b) + h_(l-2)` for l = 2 and 3, and the plain layers before."""
+
+    def __init__(self):
+        super().__init__()
+        widths = [WIDTHS[0], 6, 6, 6, 6]
+        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in zip(widths, widths[1:]))
+
+    def forward(self, x):
+        h = [torch.tanh(self.layers[0](x))]
+        h.append(torch.tanh(self.layers[1](h[0])))
+        for layer in self.layers[2:]:
+            h.append(torch.tanh(layer(h[-1])) + h[-2])
+        return h[-1]
+
+    def ordered(self):
+        return list(self.parameters())
+
+
+def causal_mask(steps):
+    """True where a row may not look."""
+    return torch.ones(steps, steps, dtype=torch.bool).triu(1)
+
+
+class Attention(nn.MultiheadAttention):
+    """Every row of a sequence looks at every row, or at those before it; at none of the padding."""
+
+    def __init__(self, causal, padded=False):
+        super().__init__(WIDTHS[0], 2, batch_first=True)
+        self.causal = causal
+        self.padded = padded
+
+    def forward(self, x):
+        masks = {
+            "attn_mask": causal_mask(x.shape[1]) if self.causal else None,
+            "key_padding_mask": PADDED == 0 if self.padded else None,
+        }
+        return super().forward(x, x, x, need_weights=False, **masks)[0]
 
 
 class Symbols(nn.Module):
@@ -93,7 +142,8 @@ class Symbols(nn.Module):
 
 
 class Encoder(nn.TransformerEncoderLayer):
-    def __init__(self):
+    def __init__(self, masked=False):
+        self.masked = masked
         super().__init__(
             WIDTHS[0],
             2,
@@ -103,6 +153,12 @@ class Encoder(nn.TransformerEncoderLayer):
             batch_first=True,
             norm_first=True,
         )
+
+    def forward(self, x):
+        if not self.masked:
+            return super().forward(x)
+        masks = {"src_mask": causal_mask(x.shape[1]), "src_key_padding_mask": PADDED == 0}
+        return super().forward(x, **masks)
 
     def ordered(self):
         parts = [self.norm1, self.self_attn, self.norm2, self.linear1, self.linear2]
@@ -153,6 +209,18 @@ BLOCKS = {
     "residual_before": lambda: around(
         Residual(nn.LayerNorm(6), nn.ReLU(), nn.Linear(6, 6), nn.Tanh(), nn.Linear(6, 6))
     ),
+    "residual_projected": lambda: nn.Sequential(
+        nn.Linear(4, 6),
+        Projected(nn.Sequential(nn.Linear(6, 6), nn.Tanh(), nn.Linear(6, 5)), 6, 5),
+        nn.Linear(5, 3),
+    ),
+    "skip": lambda: nn.Sequential(Skips(), nn.Linear(6, 3)),
+    "skip_projected": lambda: nn.Sequential(
+        nn.Linear(4, 6),
+        nn.Tanh(),
+        Projected(nn.Sequential(nn.Linear(6, 5), nn.Tanh()), 6, 5),
+        nn.Linear(5, 3),
+    ),
     "dense_connections": lambda: nn.Sequential(
         Beside(nn.Linear(4, 3), nn.Tanh()), Beside(nn.Linear(7, 2), nn.Tanh()), nn.Linear(9, 3)
     ),
@@ -161,6 +229,15 @@ BLOCKS = {
     "transformer": lambda: sequences(Encoder()),
     "symbols": lambda: nn.Sequential(
         Symbols(), Encoder(), nn.LayerNorm(4), nn.Flatten(1), nn.Linear(16, 3)
+    ),
+    "padded_attention": lambda: nn.Sequential(
+        Symbols(), Attention(causal=False, padded=True), nn.Flatten(1), nn.Linear(16, 3)
+    ),
+    "padded_causal_attention": lambda: nn.Sequential(
+        Symbols(), Attention(causal=True, padded=True), nn.Flatten(1), nn.Linear(16, 3)
+    ),
+    "padded_causal_transformer": lambda: nn.Sequential(
+        Symbols(), Encoder(masked=True), nn.Flatten(1), nn.Linear(16, 3)
     ),
 }
 
@@ -255,6 +332,8 @@ def build(network):
 
 
 def inputs_of(network):
+    if network.startswith("padded"):
+        return PADDED
     return SEQUENCES if network == "symbols" else INPUTS
 
 
@@ -302,6 +381,7 @@ numbers("labels", LABELS)
 numbers("values", VALUES)
 numbers("shares", SHARES)
 numbers("sequences", SEQUENCES)
+numbers("padded", PADDED)
 for network in NETWORKS:
     params = ordered(build(network))
     numbers(network, nn.utils.parameters_to_vector(params))

@@ -148,6 +148,29 @@ fn network(name: &str) -> Result<MlpBuilder, String> {
             let net = net.concat(|block| block.dense(3).tanh());
             net.concat(|block| block.dense(2).tanh()).dense(outputs)
         }
+        "residual_projected" => {
+            let net = net.dense(hidden);
+            let net = net.residual_projected(|block| block.dense(6).tanh().dense(5));
+            net.dense(outputs)
+        }
+        "skip" => {
+            let net = net.dense(hidden).tanh().dense(hidden).tanh();
+            let net = net.dense(hidden).tanh().skip(2);
+            net.dense(hidden).tanh().skip(2).dense(outputs)
+        }
+        "skip_projected" => {
+            let net = net.dense(hidden).tanh().dense(5).tanh();
+            net.skip_projected(1).dense(outputs)
+        }
+        "padded_attention" | "padded_causal_attention" | "padded_causal_transformer" => {
+            let net = net.padding(0.0).embedding(5, 4);
+            let net = match name {
+                "padded_attention" => net.attention(2),
+                "padded_causal_attention" => net.causal_attention(2),
+                _ => net.causal_transformer(2, 6),
+            };
+            net.rows(1).dense(outputs)
+        }
         "attention" => sequences(|net| net.attention(2)),
         "causal_attention" => sequences(|net| net.causal_attention(2)),
         "transformer" => sequences(|net| net.transformer(2, 6)),
@@ -236,10 +259,14 @@ fn close(
 }
 
 fn check(shared: &Numbers, case: &Case, measured: &mut Measured) -> Result<(), String> {
-    let [of_network, of_loss, of_optimizer, ..] = &case.names;
+    let [of_network, of_loss, of_optimizer, _, clip, schedule] = &case.names;
+    let special =
+        [("clip", clip), ("schedule", schedule)].map(|(what, name)| format!("{what} {name}"));
+    let special = special.iter().filter(|name| !name.ends_with(" none"));
+    let names: Vec<&String> = special.chain([of_network, of_loss, of_optimizer]).collect();
     let mut close = |what: &str, got: &[f32], expected: &[f64]| {
         close(what, got, expected, &mut |off| {
-            for name in [of_network, of_loss, of_optimizer] {
+            for name in &names {
                 measured.record(name, off);
             }
         })
@@ -248,9 +275,10 @@ fn check(shared: &Numbers, case: &Case, measured: &mut Measured) -> Result<(), S
     let (inputs, values, shares) = (rows("inputs"), rows("values"), rows("shares"));
     let labels: Vec<u32> = shared["labels"].iter().map(|&x| x as u32).collect();
     let matrix = |data, cols| MatRef::from_row_major(data, BATCH, cols).expect("a batch");
-    let sequences = rows("sequences");
+    let (sequences, padded) = (rows("sequences"), rows("padded"));
     let x = match of_network.as_str() {
         "symbols" => matrix(&sequences, WIDTHS[0]),
+        name if name.starts_with("padded") => matrix(&padded, WIDTHS[0]),
         _ => matrix(&inputs, WIDTHS[0]),
     };
     let data = match of_loss.as_str() {
@@ -326,12 +354,12 @@ fn ten_steps_end_where_those_of_pytorch_do() {
 #[test]
 fn the_reference_has_every_case() {
     let (_, cases) = reference();
-    assert_eq!(cases.len(), 76);
+    assert_eq!(cases.len(), 82);
     let names = |place: usize| {
         let mut names: Vec<&str> = cases.iter().map(|case| &*case.names[place]).collect();
         names.sort_unstable();
         names.dedup();
         names.len()
     };
-    assert_eq!([0, 1, 2, 3, 4, 5].map(names), [19, 11, 9, 2, 3, 8]);
+    assert_eq!([0, 1, 2, 3, 4, 5].map(names), [25, 11, 9, 2, 3, 8]);
 }

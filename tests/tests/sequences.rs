@@ -312,7 +312,8 @@ fn a_padded_network_trains_and_comes_back_from_a_file() {
 fn padding_and_dropout_in_the_wrong_place_are_refused() {
     let message = |net: MlpBuilder| net.build().map(|_| ()).expect_err("no network").to_string();
     let padded = || Mlp::builder(12).padding(0.0);
-    let place = "layer 0: expected padding at the beginning, before rows or an embedding";
+    let place =
+        "layer 0: expected padding at the beginning, directly before the rows or the embedding";
     for net in [
         padded().dense(3),
         padded().layer_norm().dense(3),

@@ -9,7 +9,8 @@ use crate::draw::Inputs;
 /// Names, what is read, and layers.
 pub(crate) fn cases() -> Vec<(&'static str, Inputs, Vec<Block>)> {
     use Block::{
-        Act, Attention, Concat, Dense, Dropout, Embedding, Norm, Residual, Rows, Skip, Transformer,
+        Act, Attention, Concat, Dense, Dropout, Embedding, Norm, Padding, Residual, Rows, Skip,
+        Transformer,
     };
     const BATCH_NORM: Block = Norm(Over::Columns);
     const LAYER_NORM: Block = Norm(Over::Rows);
@@ -134,16 +135,45 @@ pub(crate) fn cases() -> Vec<(&'static str, Inputs, Vec<Block>)> {
         (
             "transformer",
             values(40),
-            vec![Rows(5), Transformer(2, 12, false), Rows(1), Dense(3)],
+            vec![Rows(5), Transformer(2, 12, false, 0.0), Rows(1), Dense(3)],
         ),
         (
             "transformers of symbols",
             Inputs::Symbols(5, 7),
             vec![
                 Embedding(7, 8),
-                Transformer(2, 12, false),
-                Transformer(4, 10, true),
+                Transformer(2, 12, false, 0.0),
+                Transformer(4, 10, true, 0.0),
                 LAYER_NORM,
+                Rows(1),
+                Dense(3),
+            ],
+        ),
+        (
+            "transformer with dropout",
+            values(20),
+            vec![Rows(5), Transformer(2, 6, false, 0.25), Rows(1), Dense(3)],
+        ),
+        (
+            "padded rows of values",
+            Inputs::PaddedRows(4, 3),
+            vec![
+                Padding,
+                Rows(4),
+                Dense(4),
+                Attention(2, false),
+                Rows(1),
+                Dense(3),
+            ],
+        ),
+        (
+            "padded transformers of symbols",
+            Inputs::PaddedSymbols(5, 7),
+            vec![
+                Padding,
+                Embedding(7, 4),
+                Transformer(2, 6, true, 0.0),
+                Transformer(2, 6, false, 0.25),
                 Rows(1),
                 Dense(3),
             ],

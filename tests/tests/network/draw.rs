@@ -1,7 +1,7 @@
 //! Networks whose layers form a graph: drawn at random, and one of each kind.
 
 use kernels::Isa;
-use mlp::{BlockBuilder, Builder, Mlp};
+use mlp::{BlockBuilder, Builder, Mlp, TransformerBlock};
 use tests::activation::Activation;
 use tests::loss::Pointwise;
 use tests::matrix::Matrix;
@@ -63,7 +63,13 @@ fn piece(values: &mut Values, kind: Piece, width: usize) -> Vec<Block> {
     let plain = [Piece::Norm, Piece::Dropout][values.below(2)];
     let mut blocks = Vec::new();
     match kind {
-        Piece::Norm => blocks.extend([Block::Dense(width), any_norm(values), activation(values)]),
+        Piece::Norm => {
+            let act = match values.below(4) {
+                0 => Block::Softmax,
+                _ => activation(values),
+            };
+            blocks.extend([Block::Dense(width), any_norm(values), act]);
+        }
         Piece::Dropout => blocks.extend([Block::Dense(width), activation(values), dropout(values)]),
         Piece::Skip => match values.below(3) {
             // The residual block with the activation behind the sum.
@@ -112,7 +118,10 @@ fn sequence(values: &mut Values, width: usize) -> Vec<Block> {
     let attention = Block::Attention(heads, causal);
     match values.below(4) {
         0 => vec![any_norm(values), attention],
-        1 => vec![Block::Transformer(heads, 3 + values.below(5), causal)],
+        1 => {
+            let (hidden, rate) = (3 + values.below(5), [0.0, 0.25][values.below(2)]);
+            vec![Block::Transformer(heads, hidden, causal, rate)]
+        }
         2 => {
             let inner = vec![activation(values), attention];
             vec![Block::Residual(inner, values.below(2) == 0)]
@@ -140,6 +149,45 @@ pub(crate) enum Inputs {
     Values(usize),
     /// Sequences of so many out of so many symbols.
     Symbols(usize, usize),
+    /// Sequences of at most so many out of so many symbols, filled up with 0.
+    PaddedSymbols(usize, usize),
+    /// Sequences of at most so many rows of so many values, filled up with rows of 0.
+    PaddedRows(usize, usize),
+}
+
+impl Inputs {
+    /// A batch of them.
+    fn draw(self, values: &mut Values) -> Matrix {
+        let symbols = |values: &mut Values, steps: usize, symbols: usize| {
+            let numbers = values.labels(BATCH * steps, symbols);
+            let numbers: Vec<f32> = numbers.iter().map(|&n| n as f32).collect();
+            Matrix::from_f32(BATCH, steps, &numbers)
+        };
+        match self {
+            Self::Values(count) => values.matrix(BATCH, count),
+            Self::Symbols(steps, count) => symbols(values, steps, count),
+            Self::PaddedSymbols(steps, count) => {
+                let whole = symbols(values, steps, count);
+                padded(whole, steps, values)
+            }
+            Self::PaddedRows(steps, width) => {
+                let whole = values.matrix(BATCH, steps * width);
+                padded(whole, steps, values)
+            }
+        }
+    }
+}
+
+/// Samples of `steps` rows, of which a part is filled up with 0: never all of them.
+fn padded(mut whole: Matrix, steps: usize, values: &mut Values) -> Matrix {
+    let width = whole.cols / steps;
+    for sample in 0..whole.rows {
+        let length = 1 + values.below(steps);
+        for col in length * width..whole.cols {
+            whole.data[sample * whole.cols + col] = 0.0;
+        }
+    }
+    whole
 }
 
 impl Case {
@@ -155,20 +203,13 @@ impl Case {
             let seed = 1000 * seed + attempt;
             let mut values = Values::new(seed);
             let (inputs, blocks) = draw(&mut values);
-            // Cross-entropy would be taken together with the softmax before it.
+            // Cross-entropy would be taken together with the softmax before it, binary cross-entropy refuses it.
             let kinds = match blocks.last() {
-                Some(Block::Softmax) => &LOSSES[1..],
+                Some(Block::Softmax) => &LOSSES[1..4],
                 _ => &LOSSES,
             };
             let loss = loss.unwrap_or(kinds[values.below(kinds.len())]);
-            let x = match inputs {
-                Inputs::Values(count) => values.matrix(BATCH, count),
-                Inputs::Symbols(steps, symbols) => {
-                    let numbers = values.labels(BATCH * steps, symbols);
-                    let numbers: Vec<f32> = numbers.iter().map(|&n| n as f32).collect();
-                    Matrix::from_f32(BATCH, steps, &numbers)
-                }
-            };
+            let x = inputs.draw(&mut values);
             let net = GraphNet::random(blocks, x.cols, loss, seed);
             let outputs = net.outputs(&x).value.cols;
             let targets = values.matrix(BATCH, outputs).map(f64::abs);
@@ -188,17 +229,24 @@ impl Case {
     }
 
     /// Graphs that mix skip and dense connections, norms, dropout and attention in any order; every third
-    /// begins with symbols, the others with values.
+    /// begins with symbols, of which half are filled up with padding, the others with values. Softmax stands
+    /// in the middle and at the end of some, and Transformer blocks have dropout or none.
     pub(crate) fn random() -> impl Iterator<Item = Self> {
         (0..GRAPHS).map(|number| {
             Self::new("random graph".to_owned(), number, None, |values| {
                 let width = [4, 6][values.below(2)];
                 let mut pieces = vec![Piece::Norm, Piece::Dropout, Piece::Skip, Piece::Concat];
                 let (inputs, mut blocks) = if number % 3 == 0 {
-                    let mut blocks = vec![Block::Embedding(5, 4)];
+                    let is_padded = number % 2 == 0;
+                    let mut blocks = vec![Block::Padding; usize::from(is_padded)];
+                    blocks.push(Block::Embedding(5, 4));
                     blocks.extend(sequence(values, 4));
                     blocks.extend([Block::Rows(1), Block::Dense(width)]);
-                    (Inputs::Symbols(4, 5), blocks)
+                    let inputs = match is_padded {
+                        true => Inputs::PaddedSymbols(4, 5),
+                        false => Inputs::Symbols(4, 5),
+                    };
+                    (inputs, blocks)
                 } else {
                     pieces.push(Piece::Attention);
                     (Inputs::Values(6), vec![Block::Dense(width)])
@@ -271,8 +319,11 @@ pub(crate) fn add<S>(builder: Builder<S>, blocks: &[Block]) -> Builder<S> {
         Block::Norm(Over::Rows) => net.layer_norm(),
         Block::Attention(heads, false) => net.attention(*heads),
         Block::Attention(heads, true) => net.causal_attention(*heads),
-        Block::Transformer(heads, hidden, false) => net.transformer(*heads, *hidden),
-        Block::Transformer(heads, hidden, true) => net.causal_transformer(*heads, *hidden),
+        Block::Transformer(heads, hidden, causal, rate) => {
+            let block = TransformerBlock::new(*heads, *hidden).dropout(*rate);
+            net.transformer_block(if *causal { block.causal() } else { block })
+        }
+        Block::Padding => net.padding(0.0),
         Block::Embedding(symbols, width) => net.embedding(*symbols, *width),
     })
 }

@@ -18,6 +18,9 @@ fn all() -> impl Iterator<Item = Case> {
     Case::alone().chain(Case::losses()).chain(Case::random())
 }
 
+/// A kind of block, by name.
+type Named<'a> = (&'a str, &'a dyn Fn(&Block) -> bool);
+
 #[test]
 fn at_least_thirty_graphs_mix_all_kinds_of_layers() {
     let kinds: [&dyn Fn(&Block) -> bool; 5] = [
@@ -34,6 +37,22 @@ fn at_least_thirty_graphs_mix_all_kinds_of_layers() {
     let mixed = |case: &Case| kinds.iter().all(|kind| has(case, kind));
     let count = Case::random().filter(mixed).count();
     assert!(count >= 30, "{count} graphs mix all");
+    // And these are in some of them each.
+    let some: [Named<'_>; 4] = [
+        ("padding", &|b| matches!(b, Block::Padding)),
+        ("softmax", &|b| matches!(b, Block::Softmax)),
+        (
+            "dropout in a Transformer block",
+            &|b| matches!(b, Block::Transformer(.., rate) if *rate > 0.0),
+        ),
+        ("a Transformer block without dropout", &|b| {
+            matches!(b, Block::Transformer(.., 0.0))
+        }),
+    ];
+    for (name, kind) in some {
+        let count = Case::random().filter(|case| has(case, kind)).count();
+        assert!(count >= 2, "{count} graphs have {name}");
+    }
 }
 
 #[test]
@@ -137,6 +156,9 @@ fn predictions_leave_dropout_out() {
         kept.map(|block| match block {
             Block::Residual(inner, p) => Block::Residual(without(inner), *p),
             Block::Concat(inner) => Block::Concat(without(inner)),
+            Block::Transformer(heads, hidden, causal, _) => {
+                Block::Transformer(*heads, *hidden, *causal, 0.0)
+            }
             other => other.clone(),
         })
         .collect()

@@ -41,24 +41,40 @@ pub enum Block {
     /// `[Q, K, V] = x W^T + b`, attention of so many heads, `o W^T + b`; the second says whether it is
     /// causal.
     Attention(usize, bool),
-    /// A block of a Transformer: so many heads, so many hidden columns, whether it is causal.
-    Transformer(usize, usize, bool),
+    /// A block of a Transformer: so many heads, so many hidden columns, whether it is causal, and the rate
+    /// of its dropout; 0 is none.
+    Transformer(usize, usize, bool, f32),
+    /// At the beginning: the rows of a sample that are all 0 at its end are seen by no attention.
+    Padding,
     /// Each value the number of a row of a table of so many rows and columns, plus a row for its
     /// place.
     Embedding(usize, usize),
 }
 
 impl Block {
-    /// `z = x + attention(norm(x))`, `z + W_2 gelu(W_1 norm(z) + b_1) + b_2`
-    fn transformer(width: usize, heads: usize, hidden: usize, causal: bool) -> [Self; 2] {
-        let around = |inner: &[Self]| {
+    /// `z = x + drop(attention(norm(x)))`, `z + drop(W_2 drop(gelu(W_1 norm(z) + b_1)) + b_2)`
+    fn transformer(
+        width: usize,
+        (heads, hidden, causal): (usize, usize, bool),
+        rate: f32,
+    ) -> [Self; 2] {
+        let drop: &[Self] = match rate {
+            0.0 => &[],
+            rate => &[Self::Dropout(rate)],
+        };
+        let around = |inner: &[&[Self]]| {
             let norm = Self::Norm(Over::Rows);
-            Self::Residual([&[norm], inner].concat(), false)
+            Self::Residual([&[norm], inner.concat().as_slice()].concat(), false)
         };
         let gelu = Self::Act(Activation::Gelu);
         [
-            around(&[Self::Attention(heads, causal)]),
-            around(&[Self::Dense(hidden), gelu, Self::Dense(width)]),
+            around(&[&[Self::Attention(heads, causal)], drop]),
+            around(&[
+                &[Self::Dense(hidden), gelu],
+                drop,
+                &[Self::Dense(width)],
+                drop,
+            ]),
         ]
     }
 
@@ -173,15 +189,15 @@ fn shapes(
                 params.extend([weight(inner, width), row(inner, 0.0)]);
                 params.extend([weight(width, width), row(width, 0.0)]);
             }
-            Block::Transformer(heads, hidden, causal) => {
-                let inner = Block::transformer(width, *heads, *hidden, *causal);
+            Block::Transformer(heads, hidden, causal, rate) => {
+                let inner = Block::transformer(width, (*heads, *hidden, *causal), *rate);
                 shapes(&inner, rows, width, params);
             }
             Block::Embedding(symbols, columns) => {
                 params.extend([weight(*symbols, *columns), weight(width, *columns)]);
                 (rows, width) = (width, *columns);
             }
-            Block::Act(_) | Block::Softmax | Block::Dropout(_) => {}
+            Block::Act(_) | Block::Softmax | Block::Dropout(_) | Block::Padding => {}
         }
     }
     (rows, width)

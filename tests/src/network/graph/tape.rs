@@ -46,6 +46,8 @@ pub(super) struct Tape<'n> {
     values: Vec<Uncertain>,
     next_param: usize,
     masks: u64,
+    /// Rows of each sample before its padding, where it has one.
+    lengths: Option<Vec<usize>>,
 }
 
 impl<'n> Tape<'n> {
@@ -57,6 +59,7 @@ impl<'n> Tape<'n> {
             values: Vec::new(),
             next_param: 0,
             masks: 0,
+            lengths: None,
         };
         let input = tape.push(From::Input, Uncertain::exact(x.clone()));
         tape.list(&net.blocks, input);
@@ -152,7 +155,10 @@ impl<'n> Tape<'n> {
             batch: self.samples(),
             heads,
             causal,
-            lengths: vec![steps; self.samples()],
+            lengths: match &self.lengths {
+                Some(lengths) => lengths.clone(),
+                None => vec![steps; self.samples()],
+            },
         };
         let o = attention.forward().o;
         let o = self.push(From::Attention(qkv, attention), o);
@@ -171,10 +177,33 @@ impl<'n> Tape<'n> {
         self.push(from, Uncertain { value, error })
     }
 
+    /// How many of the `steps` rows of each sample stand before those at its end that are all 0.
+    fn lengths(&self, steps: usize) -> Vec<usize> {
+        let x = &self.values[0].value;
+        let filled = |sample: usize, step: usize| {
+            let width = x.cols / steps;
+            (step * width..(step + 1) * width).any(|col| x.at(sample, col) != 0.0)
+        };
+        let length = |sample| {
+            (0..steps)
+                .rfind(|&step| filled(sample, step))
+                .map_or(0, |last| last + 1)
+        };
+        (0..x.rows).map(length).collect()
+    }
+
     fn list(&mut self, blocks: &[Block], mut x: usize) -> usize {
         let mut read = Vec::new();
-        for block in blocks {
+        for (position, block) in blocks.iter().enumerate() {
             x = match block {
+                Block::Padding => {
+                    let steps = match blocks.get(position + 1) {
+                        Some(Block::Rows(rows)) => *rows,
+                        _ => self.values[0].value.cols,
+                    };
+                    self.lengths = Some(self.lengths(steps));
+                    x
+                }
                 Block::Dense(_) => {
                     read.push(x);
                     self.linear(x, true)
@@ -212,9 +241,10 @@ impl<'n> Tape<'n> {
                 }
                 Block::Norm(over) => self.norm(x, *over),
                 Block::Attention(heads, causal) => self.attention(x, *heads, *causal),
-                Block::Transformer(heads, hidden, causal) => {
+                Block::Transformer(heads, hidden, causal, rate) => {
                     let width = self.values[x].value.cols;
-                    self.list(&Block::transformer(width, *heads, *hidden, *causal), x)
+                    let inner = Block::transformer(width, (*heads, *hidden, *causal), *rate);
+                    self.list(&inner, x)
                 }
                 Block::Embedding(..) => self.embedding(x),
             };
