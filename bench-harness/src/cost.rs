@@ -99,9 +99,14 @@ pub(crate) fn training_pass(layers: &[usize], batch: usize) -> Cost {
     }
 }
 
+/// Weights and biases.
+pub(crate) fn parameters(layers: &[usize]) -> usize {
+    layers.windows(2).map(|d| (d[0] + 1) * d[1]).sum()
+}
+
 /// `w -= lr g` for all weights and biases.
 pub(crate) fn sgd_update(layers: &[usize]) -> Cost {
-    let parameters: usize = layers.windows(2).map(|d| (d[0] + 1) * d[1]).sum();
+    let parameters = parameters(layers);
     Cost {
         flop: 2.0 * parameters as f64,
         bytes: bytes(3 * parameters),

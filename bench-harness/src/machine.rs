@@ -64,6 +64,14 @@ pub(crate) fn bandwidth(bytes: usize, work: impl FnOnce()) -> f64 {
     bytes as f64 / started.elapsed().as_nanos() as f64
 }
 
+/// Nanoseconds of reading all numbers once, after they have been read before.
+pub(crate) fn read_ns(numbers: &[f32]) -> f64 {
+    black_box(probe::read(numbers));
+    let started = Instant::now();
+    black_box(probe::read(black_box(numbers)));
+    started.elapsed().as_nanos() as f64
+}
+
 /// Nanoseconds of a phase of two chunks that do nothing. The caller may well do both.
 pub(crate) fn empty_phase_ns(team: &Team) -> f64 {
     let started = Instant::now();

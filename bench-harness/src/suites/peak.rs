@@ -4,6 +4,7 @@
 //! deviation beside it, and with the clock that a probe between the bursts saw.
 
 mod amx;
+mod entry;
 
 use std::hint::black_box;
 use std::sync::Mutex;
@@ -11,16 +12,16 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use kernels::{Cache, CpuInfo, Isa, Team, TeamOptions, probe, with_team};
-use serde::Serialize;
 
 use crate::args::PeakArgs;
 use crate::floats::{Floats, filled};
 use crate::machine;
 use crate::progress::each;
-use crate::report::{ALONE, Versioned, print_json, print_line};
+use crate::report::{Versioned, print_json, print_line};
 use crate::stats::{self, Spread};
 use crate::timing::Series;
-use amx::{Amx, amx};
+use amx::amx;
+use entry::{Bandwidth, Clock, Cpu, Entry, HandOver, MultiplyAdd, TileMultiply};
 
 /// Bursts and phases of each probe.
 const REPEATS: usize = 101;
@@ -44,98 +45,6 @@ const BEYOND_CACHE: usize = 4;
 /// ... but no larger than this, and no smaller than that.
 const LARGEST: usize = 256 << 20;
 const SMALLEST: usize = 64 << 20;
-
-/// One line of the sheet.
-#[derive(Debug, Serialize)]
-#[serde(tag = "kind", rename_all = "snake_case")]
-enum Entry {
-    Cpu(Cpu),
-    Clock(Clock),
-    MultiplyAdd(MultiplyAdd),
-    Bandwidth(Bandwidth),
-    HandOver(HandOver),
-    Amx(Amx),
-    TileMultiply(TileMultiply),
-}
-
-/// What the machine says of itself.
-#[derive(Debug, Serialize)]
-struct Cpu {
-    model: &'static str,
-    cores: usize,
-    /// The best instruction set with kernels, and all of them.
-    isa: &'static str,
-    isas: Vec<&'static str>,
-    l1d_bytes: usize,
-    l2_bytes: usize,
-    l3_bytes: Option<usize>,
-    l3_shared_by: Option<usize>,
-}
-
-/// The clock of the caller's core without multiply-adds: those lines have their own.
-#[derive(Debug, Serialize)]
-struct Clock {
-    /// `rest`: right after a sleep; `busy`: after a millisecond of integer work.
-    after: &'static str,
-    clock_ghz: f64,
-    #[serde(flatten)]
-    spread: Spread,
-}
-
-/// The peak of one instruction set: multiply-adds in registers.
-#[derive(Debug, Serialize)]
-struct MultiplyAdd {
-    isa: &'static str,
-    threads: usize,
-    peak_gflop_per_s: f64,
-    #[serde(flatten)]
-    spread: Spread,
-    /// Of the probe run between the bursts, where there is one.
-    clock_ghz: Option<f64>,
-    clock_mad_ghz: Option<f64>,
-    flop_per_cycle: Option<f64>,
-    /// Over as many times the peak of one thread; `None` for one.
-    cores_share: Option<f64>,
-}
-
-/// The peak of the matrix unit: products of bf16 numbers.
-#[derive(Debug, Serialize)]
-struct TileMultiply {
-    /// `in tiles`, or `loaded`: from the first-level cache, one tile for each product.
-    operands: &'static str,
-    threads: usize,
-    peak_gflop_per_s: f64,
-    #[serde(flatten)]
-    spread: Spread,
-    clock_ghz: Option<f64>,
-}
-
-/// How fast memory of some size streams; each member of the team has its own.
-#[derive(Debug, Serialize)]
-struct Bandwidth {
-    access: &'static str,
-    level: &'static str,
-    threads: usize,
-    /// Of each member.
-    bytes: usize,
-    gb_per_s: f64,
-    #[serde(flatten)]
-    spread: Spread,
-    clock_ghz: Option<f64>,
-}
-
-/// What it takes two threads to meet.
-#[derive(Debug, Serialize)]
-struct HandOver {
-    /// `empty`: a phase of two chunks that do nothing, which the caller may do alone; the others are
-    /// phases in which a helper has to come: `spinning` or `parked` when it is called, or not yet
-    /// there, since the `scope` begins with the phase.
-    helper: &'static str,
-    threads: usize,
-    hand_over_ns: f64,
-    #[serde(flatten)]
-    spread: Spread,
-}
 
 /// Something to be measured for the sheet.
 type Probe = Box<dyn FnOnce() -> Vec<Entry>>;
@@ -406,71 +315,6 @@ fn hand_overs() -> Vec<HandOver> {
     .into_iter()
     .flatten()
     .collect()
-}
-
-impl Entry {
-    /// The same for people.
-    fn words(&self) -> String {
-        match self {
-            Self::Cpu(cpu) => format!(
-                "{}, {} cores, {}; L1d {} KiB, L2 {} KiB, L3 {} KiB",
-                cpu.model,
-                cpu.cores,
-                cpu.isas.join(" "),
-                cpu.l1d_bytes >> 10,
-                cpu.l2_bytes >> 10,
-                cpu.l3_bytes.unwrap_or(0) >> 10
-            ),
-            Self::Clock(clock) => format!(
-                "clock          {:<17} {:>9.2} GHz     {}",
-                format!("after {}", clock.after),
-                clock.clock_ghz,
-                clock.spread
-            ),
-            Self::MultiplyAdd(peak) => format!(
-                "multiply-add   {:<12} {:>2} T {:>9.1} GFLOP/s {} at {:.2} GHz, {:.1} flop/cycle{}",
-                peak.isa,
-                peak.threads,
-                peak.peak_gflop_per_s,
-                peak.spread,
-                peak.clock_ghz.unwrap_or(f64::NAN),
-                peak.flop_per_cycle.unwrap_or(f64::NAN),
-                peak.cores_share.map_or(String::new(), |share| {
-                    let told = if share < ALONE {
-                        ": a neighbour has a core"
-                    } else {
-                        ""
-                    };
-                    format!(
-                        ", {:.0} % of what the threads reach alone{told}",
-                        100.0 * share
-                    )
-                })
-            ),
-            Self::Bandwidth(bandwidth) => format!(
-                "bandwidth      {:<5} {:<6} {:>2} T {:>9.1} GB/s    {} of {} KiB each",
-                bandwidth.access,
-                bandwidth.level,
-                bandwidth.threads,
-                bandwidth.gb_per_s,
-                bandwidth.spread,
-                bandwidth.bytes >> 10
-            ),
-            Self::Amx(Amx { state, reason }) => format!("AMX            {state}: {reason}"),
-            Self::TileMultiply(peak) => format!(
-                "tile products  {:<12} {:>2} T {:>9.1} GFLOP/s {} at {:.2} GHz",
-                peak.operands,
-                peak.threads,
-                peak.peak_gflop_per_s,
-                peak.spread,
-                peak.clock_ghz.unwrap_or(f64::NAN)
-            ),
-            Self::HandOver(hand_over) => format!(
-                "hand-over      {:<12} {:>2} T {:>9.0} ns      {}",
-                hand_over.helper, hand_over.threads, hand_over.hand_over_ns, hand_over.spread
-            ),
-        }
-    }
 }
 
 #[cfg(test)]

@@ -118,7 +118,7 @@ fn growth_is_reported_for_each_pass() {
             .as_str()
             .is_some_and(|s| s.starts_with("in "))
     });
-    assert_eq!(objects.len(), 16);
+    assert_eq!(objects.len(), 19);
     for object in &objects {
         for field in fields {
             assert!(object.contains_key(field), "no {field} in {object:?}");
@@ -135,6 +135,7 @@ fn growth_is_reported_for_each_pass() {
     // An update takes the same for every batch.
     assert_eq!(of("update", "flop"), 3);
     assert_eq!(of("update", "batch"), 1);
+    assert_eq!(of("update", "stream"), 3);
     assert_eq!(of("memory", "sum_d"), 4);
     for object in objects.iter().filter(|object| object["pass"] == "memory") {
         let exponent = object["exponent"].as_f64().expect("a number");

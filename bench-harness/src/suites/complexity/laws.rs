@@ -40,9 +40,8 @@ impl Point {
         }
     }
 
-    /// The same against its batch.
-    pub(super) fn against_batch(&self) -> Self {
-        let size = self.network.batch as f64;
+    /// The same against something else.
+    pub(super) fn against(&self, size: f64) -> Self {
         Self {
             size,
             measured_per_size: self.measured / size,

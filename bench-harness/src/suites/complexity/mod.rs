@@ -14,7 +14,9 @@
 //! that does little with each number it reads, as an update does, takes as long as its memory: over sizes
 //! on both sides of such a bend its exponent is above 1 although it does nothing more than once. So each
 //! pass has a law for the sizes within each level besides, and says by how much an operation gets dearer
-//! from one level to the next.
+//! from one level to the next. A last level that others use too has no edge: it fills up gradually. So an update
+//! is also held against the time of reading its weights and gradients as they lie, which is measured
+//! beside it (`stream`): that law has the exponent 1 whatever the caches do.
 //!
 //! A verdict is given for each: the law agrees if the whole interval of its exponent is within 0.05 of the
 //! documented one, it does not if no part of it is, and else it is too noisy to say.
@@ -29,6 +31,8 @@ use kernels::{Isa, Team, with_team};
 use serde::Serialize;
 
 use crate::args::{ComplexityArgs, NetworkArgs};
+use crate::cost;
+use crate::floats::filled;
 use crate::machine;
 use crate::network::Batch;
 use crate::progress::{Progress, is_interrupted};
@@ -72,6 +76,8 @@ struct Timed {
     /// Nanoseconds per pass, in the order of [`Pass::ALL`].
     ns: [Vec<f64>; 3],
     arena_bytes: usize,
+    /// Nanoseconds of reading as many numbers as an update touches.
+    stream: Vec<f64>,
     /// What was probed beside the samples.
     beside: Series,
 }
@@ -129,15 +135,23 @@ pub(crate) fn measure(args: &ComplexityArgs) -> anyhow::Result<Vec<Growth>> {
         );
         if pass == Pass::Update {
             // It takes the same for every batch.
-            let points: Vec<_> = points
+            let over_batch = |(sweep, _): &(Sweep, Point)| *sweep == Sweep::Batch;
+            let of_batch = points.iter().filter(|point| over_batch(point));
+            let of_batch =
+                of_batch.map(|(s, point)| (*s, point.against(point.network.batch as f64)));
+            let batch = laws(&of_batch.collect::<Vec<_>>()).into_iter();
+            let batch = batch.filter(|(sweep, ..)| *sweep == "batch");
+            growths.extend(batch.map(|law| label(pass.name(), "batch", law)));
+            let of_size = points
                 .iter()
-                .filter(|(sweep, _)| *sweep == Sweep::Batch)
-                .map(|(sweep, point)| (*sweep, point.against_batch()))
-                .collect();
-            let over_batch = laws(&points)
-                .into_iter()
-                .filter(|(sweep, ..)| *sweep == "batch");
-            growths.extend(over_batch.map(|law| label(pass.name(), "batch", law)));
+                .zip(&timed)
+                .filter(|(point, _)| !over_batch(point));
+            let of_size = of_size.filter_map(|((sweep, point), timed)| {
+                Some((*sweep, point.against(median(&timed.stream)?)))
+            });
+            let stream = laws(&of_size.collect::<Vec<_>>()).into_iter();
+            let stream = stream.filter(|(sweep, ..)| !is_within_a_level(sweep));
+            growths.extend(stream.map(|law| label(pass.name(), "stream", law)));
         }
     }
     let points: Vec<_> = timed.iter().map(Timed::memory).collect();
@@ -190,6 +204,7 @@ fn time(
             arena_bytes: net.plan(network.batch)?.arena_bytes(),
             network,
             ns: Default::default(),
+            stream: Vec::new(),
             beside: Series::default(),
         });
     }
@@ -199,6 +214,9 @@ fn time(
         .zip(&timed)
         .map(|((net, batch), timed)| Subject::new(net, batch, &timed.network))
         .collect::<anyhow::Result<Vec<_>>>()?;
+    let touched = |timed: &Timed| 2 * cost::parameters(&timed.network.layers.0);
+    let most = timed.iter().map(touched).max().unwrap_or(0);
+    let buffer = filled(most, 1.0);
     let progress = Progress::of("complexity", u64::from(args.rounds));
     for round in 0..args.rounds {
         if round > 0 && is_interrupted() {
@@ -213,6 +231,8 @@ fn time(
             for (series, ns) in timed[i].ns.iter_mut().zip(sample) {
                 series.push(ns);
             }
+            let numbers = &buffer[..touched(&timed[i])];
+            timed[i].stream.push(machine::read_ns(numbers));
             timed[i].beside.probe(isa, team);
         }
         progress.advance(1);
@@ -225,6 +245,7 @@ impl Growth {
         let (unit, per, scale) = match self.against {
             "flop" => ("us", "ps/flop", 1e3),
             "batch" => ("us", "ns/sample", 1.0),
+            "stream" => ("us", "of reading it", 1.0),
             _ => ("KB", "bytes/value", 1.0),
         };
         print_line(&format!(
@@ -311,6 +332,7 @@ mod tests {
                     arena_bytes: plan.arena_bytes(),
                     network,
                     ns,
+                    stream: Vec::new(),
                     beside: Series::default(),
                 });
             }
