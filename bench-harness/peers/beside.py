@@ -321,19 +321,22 @@ class Output:
         self.is_json, self.file, self.done = options.json, None, set()
         if not options.out:
             return
-        kept = []
+        command = [ours, "machine"]
+        machine = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
+        lines = []
         if options.resume and os.path.exists(options.out):
             with open(options.out, encoding="utf-8") as file:
                 lines = [line for line in file if line.endswith("\n")]
+        kept = []
+        if lines and build_of(lines[0]) == build_of(machine):
             # The last case may be cut short.
-            kept = lines[:1]
             cases = [case_of(json.loads(line)) for line in lines[1:]]
-            kept += [line for line, case in zip(lines[1:], cases) if case != cases[-1]]
-            self.done = set(cases[: len(kept) - 1])
+            kept = [line for line, case in zip(lines[1:], cases) if case != cases[-1]]
+            self.done = set(cases[: len(kept)])
+        elif lines:
+            print(f"{options.out} is of another build: begun anew", file=sys.stderr)
         self.file = open(options.out, "w", encoding="utf-8")
-        machine = subprocess.run([ours, "machine"], stdout=subprocess.PIPE, text=True, check=True)
-        for line in kept or [machine.stdout]:
-            self.file.write(line)
+        self.file.writelines([lines[0] if kept else machine, *kept])
         self.file.flush()
 
     def say(self, text):
@@ -354,6 +357,12 @@ FIGURES = (
     "impl median_ns min_ns over_ours over_ours_low over_ours_high rounds left_out".split()
 )
 """The fields of a line that are no arguments."""
+
+
+def build_of(line):
+    """What the first line of a record says of the program that was measured."""
+    machine = json.loads(line)
+    return [machine.get(name) for name in ("cpu", "cores", "revision", "rustc")]
 
 
 def case_of(fields):
@@ -484,4 +493,8 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:
+        print("interrupted: with --out, --resume goes on behind the last whole case", file=sys.stderr)
+        sys.exit(130)
