@@ -99,6 +99,16 @@ impl Common {
         Duration::from_millis(self.budget_ms)
     }
 
+    /// An error where more than one thread is asked of a suite that has one.
+    pub(crate) fn ensure_one_thread(&self, suite: &str) -> anyhow::Result<()> {
+        anyhow::ensure!(
+            self.threads == 1,
+            "--threads: {suite} measures one thread, expected 1, got {}",
+            self.threads
+        );
+        Ok(())
+    }
+
     /// How exact products have to be.
     pub(crate) fn precision(&self) -> Precision {
         self.precision.unwrap_or(Precision::Highest)

@@ -40,7 +40,7 @@ mod timing;
 mod versus;
 
 use std::alloc::System;
-use std::io;
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -59,7 +59,8 @@ fn main() -> ExitCode {
         // Whoever read the lines has seen enough.
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            // Nobody may be reading this either.
+            let _ = writeln!(io::stderr(), "error: {error:#}");
             ExitCode::FAILURE
         }
     }

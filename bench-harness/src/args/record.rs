@@ -2,8 +2,10 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory};
 
+use super::CommandLine;
 use super::compare::is_a_table;
 
 /// A record of what this machine reaches.
@@ -27,6 +29,9 @@ pub(crate) struct RunArgs {
     pub(crate) case: Vec<String>,
 }
 
+/// What a run says to each case itself.
+const OF_THE_RUN: [&str; 2] = ["--budget-ms", "--json"];
+
 impl RunArgs {
     /// What is timed when no case is given.
     const USUAL: [&'static str; 5] = [
@@ -44,6 +49,15 @@ impl RunArgs {
             return Ok(Self::USUAL.map(words).into());
         }
         is_a_table(&self.case)?;
+        if let Some(word) = self
+            .case
+            .iter()
+            .find(|word| OF_THE_RUN.contains(&word.as_str()))
+        {
+            let message =
+                format!("{word}: expected before `--`, if at all: it is set for all cases alike");
+            return Err(CommandLine::command().error(ErrorKind::ArgumentConflict, message));
+        }
         Ok(vec![self.case.clone()])
     }
 }

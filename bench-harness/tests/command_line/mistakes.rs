@@ -45,6 +45,12 @@ fn mistakes_are_named() {
             "any memory",
         ),
         ("latency --layers 9000000,9000000 --steps 1", "GB of memory"),
+        ("vector --threads 2", "one thread"),
+        ("fused --threads 0", "one thread"),
+        (
+            "run --save x -- infer --layers 3,2 --budget-ms 1",
+            "before `--`",
+        ),
         ("vector --threads 99999999", "from 0 to 512"),
         ("latency --threads 513", "from 0 to 512"),
         (

@@ -25,7 +25,7 @@ pub(super) fn rooflines(lines: &[Line]) -> [Option<Figure>; 2] {
             "roofline",
             "Roofline of products, one thread",
             "Each point is a product, m x n x k (nt in a forward pass, nn for a data gradient, tn for a \
-             weight gradient), a step of training or an attention. Bytes are counted once for each operand, \
+             weight gradient), or a step of training. Bytes are counted once for each operand, \
              so what stays in a cache may lie above the line of the memory below it. A multiply-add is two \
              operations.",
             [peaks(lines), tile_peaks(lines), bandwidths(lines)].concat(),

@@ -17,7 +17,7 @@ const KEY_LINE: i32 = 16;
 const RADIUS: i32 = 3;
 
 /// Highest rate on the axis, as a multiple of the peak.
-const HEADROOM: f64 = 3.0;
+const HEADROOM: f64 = 2.0;
 
 /// Plots narrower than this have numbers at their points, and a key below.
 const NARROW: u32 = 600;
