@@ -147,7 +147,11 @@ const KC_NARROW: usize = 256;
 /// No depth up to this one is cut.
 pub(super) const UNCUT: usize = KC_NARROW;
 /// Depth of a block when nothing is packed: the operands are small, C is cheaper left in registers.
-const KC_DIRECT: usize = 1024;
+pub(super) const KC_DIRECT: usize = 1024;
+/// Up to so many rows of an A stored by rows, and elements of a B stored by rows, nothing is packed: too few
+/// panels share a B, and too little of B comes by for A.
+pub(super) const UNPACKED_ROWS: usize = (PACK_B_PANELS - 1) * HIGH;
+pub(super) const UNPACKED_LEN: usize = EARLY_A_LEN - 1;
 /// Multiply-adds from which packing A pays for itself: at 128 x 512 x 512 it costs 4 %, at 512 cubed
 /// it brings as much.
 const PACK_A_WORK: usize = 1 << 26;
@@ -339,7 +343,7 @@ pub(super) fn packed_bound((m, n, k): (usize, usize, usize)) -> usize {
 }
 
 /// Whether operands are packed late.
-fn packs_late<T>(kit: &Kit<T>) -> bool {
+pub(super) fn packs_late<T>(kit: &Kit<T>) -> bool {
     kit.lanes * size_of::<T>() >= LATE_BYTES
 }
 
@@ -436,6 +440,22 @@ mod tests {
                                 "{isa}: {shape:?}, {blocking:?}"
                             );
                         }
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn few_rows_with_a_short_b_are_not_packed() {
+        for isa in Isa::ALL {
+            let kit = &GemmKernels::of(isa).f32;
+            for (m, n) in [(UNPACKED_ROWS, 31), (UNPACKED_ROWS, 63), (7, 255), (2, 63)] {
+                for k in [257, 512, 1024] {
+                    let blocking = Blocking::choose(kit, (m, n, k), Order::ROWS);
+                    if n * k <= UNPACKED_LEN {
+                        assert!(!blocking.pack_a && !blocking.pack_b, "{isa}: {m}, {n}, {k}");
+                        assert_eq!(blocking.depth.parts(), 1);
                     }
                 }
             }

@@ -10,7 +10,7 @@ use std::mem::MaybeUninit;
 use std::ops::Range;
 use std::ptr;
 
-use super::blocking::{Blocking, Order, Split, UNCUT};
+use super::blocking::{Blocking, KC_DIRECT, Order, Split, UNCUT, UNPACKED_LEN, UNPACKED_ROWS};
 use super::chunks::Chunks;
 use super::macrokernel::Finish;
 use super::microkernel::TileArgs;
@@ -133,7 +133,7 @@ impl<T: Element> Direct<'_, T> {
     fn kernel_by_rows(&self, is_store: bool, threads: usize) -> Option<DirectKernel> {
         let (a, b, out) = (self.a, self.b, &self.out);
         let (m, n, k) = (out.rows, out.cols, a.cols());
-        if prefers_dots(self.kit.lanes, a, b, (m, n)) {
+        if prefers_dots(self.kit, a, b, (m, n)) {
             return None;
         }
         let b_unit = is_unit(b);
@@ -143,7 +143,11 @@ impl<T: Element> Direct<'_, T> {
         if n == 1 && a.row_stride() == 1 && out.row_stride == 1 {
             return Some(DirectKernel::Column);
         }
-        if (m | n | k) >> SIZE_BITS != 0 || m * n * k > MAX_WORK || k > UNCUT {
+        if (m | n | k) >> SIZE_BITS != 0 || m * n * k > MAX_WORK {
+            return None;
+        }
+        let one_block = if b_unit { uncut(&a, (m, n)) } else { UNCUT };
+        if k > one_block {
             return None;
         }
         if !is_store && m * n > MAX_FINISH {
@@ -315,6 +319,15 @@ impl<T: Element> Direct<'_, T> {
     }
 }
 
+/// Depth up to which a plan makes one block of a product with this A, and with rows of B contiguous.
+fn uncut<T>(a: &MatRef<'_, T>, (m, n): (usize, usize)) -> usize {
+    if a.col_stride() == 1 && m <= UNPACKED_ROWS && n * a.cols() <= UNPACKED_LEN {
+        KC_DIRECT
+    } else {
+        UNCUT
+    }
+}
+
 /// Computes a product of views without an epilogue, whose shapes fit, if it is small and all rows of B and C
 /// are contiguous, and says whether it did: as a [`Direct`] would, after a few of its questions, which take
 /// longer than the smallest of these products.
@@ -333,8 +346,8 @@ pub(super) unsafe fn small<T: Element>(
     let (m, n, k) = (c.rows(), c.cols(), a.cols());
     // One row or one column has kernels of its own.
     let is_matrix = m > 1 && n > 1 && b.col_stride() == 1 && c.col_stride() == 1;
-    let is_small = (m | n) >> SIZE_BITS == 0 && k <= UNCUT && m * n * k <= MAX_WORK;
-    if !(is_matrix && is_small) || k == 0 || alpha == T::ZERO {
+    let is_small = (m | n | k) >> SIZE_BITS == 0 && m * n * k <= MAX_WORK;
+    if !(is_matrix && is_small) || k > UNCUT && k > uncut(a, (m, n)) || k == 0 || alpha == T::ZERO {
         return false;
     }
     if Chunks::members(threads, (m, n, k)) > 1 {

@@ -78,7 +78,8 @@ impl Kernels {
     /// and the instruction set, never on the number of threads. A [`super::PackedA`] or
     /// [`super::PackedB`] gives the bits of the view that it was packed from, if the columns of C are
     /// contiguous, except where the views would be taken by dot products: rows of A and columns of B contiguous,
-    /// and n = 1, or m at most 48 and at most k / 10, or n at most 12 and at most k / 16 with
+    /// and n = 1, or m at most 48 (with registers narrower than a cache line and m k at most 2^16: 64) and at
+    /// most k / 10, or n at most 12 and at most k / 16 with
     /// m max(n, 8) (k + 32) below 2^19.
     ///
     /// # Errors

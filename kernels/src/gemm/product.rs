@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::blocking::{Blocking, Order, Split};
+use super::blocking::{Blocking, Order, Split, packs_late};
 use super::chunks::Chunks;
 use super::macrokernel::{Block, Finish, FreshB};
 use super::panels::{Cut, Operand, pack};
@@ -105,6 +105,11 @@ pub(super) struct Buffers<T> {
 /// Rows up to which dot products can beat packing B: they reach 80 % of the peak at any number of
 /// rows, the packed kernel more, but it has to share the cost of packing among its rows.
 const DOT_ROWS: usize = 48;
+/// The same with registers narrower than a cache line, as long as the rows stay in a second-level cache while
+/// all columns of B go by: 1.1 to 1.25 times at 56 and 64 rows beside a busy neighbour, as fast without one;
+/// at 64 rows of 1500 elements they were behind by a tenth.
+const DOT_ROWS_NARROW: usize = 64;
+const DOT_LEN_NARROW: usize = 1 << 16;
 /// Depth per row that they need beside: the lanes of each product are added up once.
 const DOT_DEPTH: usize = 10;
 /// Columns up to which dot products leave fewer lanes empty than tiles do, and the depth per column from
@@ -140,30 +145,32 @@ pub(super) enum Way<'a, T> {
 
 /// Whether so few rows or columns are better off with dot products, where the operands permit it. Few
 /// columns are one chunk, so no more of them than are worth one thread.
-fn are_few((m, n, k): (usize, usize, usize)) -> bool {
+fn are_few<T>(kit: &Kit<T>, (m, n, k): (usize, usize, usize)) -> bool {
+    let is_narrow = !packs_late(kit) && m.saturating_mul(k) <= DOT_LEN_NARROW;
+    let most_rows = if is_narrow { DOT_ROWS_NARROW } else { DOT_ROWS };
     let are_few_columns = n <= DOT_COLUMNS
         && n <= k / DOT_DEPTH_PER_COLUMN
         && !Chunks::worth_sharing(std::iter::once((m, n, k)));
-    n == 1 || m <= DOT_ROWS.min(k / DOT_DEPTH) || are_few_columns
+    n == 1 || m <= most_rows.min(k / DOT_DEPTH) || are_few_columns
 }
 
 /// Whether dot products are the best way to an `m x n` matrix with contiguous columns.
 pub(super) fn prefers_dots<T: Element>(
-    lanes: usize,
+    kit: &Kit<T>,
     a: MatRef<'_, T>,
     b: MatRef<'_, T>,
     (m, n): (usize, usize),
 ) -> bool {
     let k = a.cols();
-    let along_depth = a.col_stride() == 1 && b.row_stride() == 1 && k >= lanes;
-    along_depth && are_few((m, n, k)) && (n == 1 || b.col_stride() != 1)
+    let along_depth = a.col_stride() == 1 && b.row_stride() == 1 && k >= kit.lanes;
+    along_depth && are_few(kit, (m, n, k)) && (n == 1 || b.col_stride() != 1)
 }
 
 impl<'a, T: Element> Product<'a, T> {
     /// The best way for this C.
     pub(super) fn way(&self, out: &Output<T>, k: usize, finish: &impl Finish<T>) -> Way<'a, T> {
         let (m, n) = (out.rows, out.cols);
-        if are_few((m, n, k))
+        if are_few(self.kit, (m, n, k))
             && let Some(way) = self.dots(out, k)
         {
             return way;
