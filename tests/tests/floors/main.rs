@@ -28,6 +28,7 @@ const KERNELS: &[(&str, u8)] = &[
     ("level", 0),
     ("precision", 0),
     ("view", 0),
+    ("view/layout", 0),
     ("team", 1),
     ("team/gate", 1),
     ("team/shared", 1),
