@@ -30,6 +30,9 @@ const MAX_WORK: usize = 1 << 20;
 const MAX_FINISH: usize = 4096;
 /// Elements of a transposed B at most: 16 KiB of `f32`.
 const MAX_TRANSPOSED: usize = 4096;
+/// Elements up to which it has a smaller place: each page of a larger one is touched first, which takes as
+/// long as a product of 4 x 4 x 4.
+const FEW_TRANSPOSED: usize = 512;
 /// Bits of each size of a small product, so that no product of sizes overflows.
 const SIZE_BITS: u32 = 16;
 /// Columns in which a row of C is cut for several threads: whole cache lines.
@@ -159,7 +162,7 @@ impl<T: Element> Direct<'_, T> {
         if b_unit {
             return Some(DirectKernel::Tiles);
         }
-        let fits = k * (n + self.kit.lanes) + self.kit.lanes <= MAX_TRANSPOSED;
+        let fits = self.transposed_len() <= MAX_TRANSPOSED;
         fits.then_some(DirectKernel::TilesOfTransposed)
     }
 
@@ -186,13 +189,23 @@ impl<T: Element> Direct<'_, T> {
                     return true;
                 }
                 DirectKernel::Tiles => self.tiles(b.as_ptr(), b.row_stride()),
-                DirectKernel::TilesOfTransposed => self.tiles_of_transposed(),
+                DirectKernel::TilesOfTransposed if self.transposed_len() <= FEW_TRANSPOSED => {
+                    self.tiles_of_transposed::<FEW_TRANSPOSED>();
+                }
+                DirectKernel::TilesOfTransposed => self.tiles_of_transposed::<MAX_TRANSPOSED>(),
             }
             if !finish.is_store() {
                 finish_part(finish, *out, 0..out.rows, 0..out.cols);
             }
         }
         true
+    }
+
+    /// Elements that B takes when it is transposed, at most; its sizes are those of a small product.
+    #[inline(always)]
+    fn transposed_len(&self) -> usize {
+        let lanes = self.kit.lanes;
+        self.b.rows() * (self.b.cols() + lanes) + lanes
     }
 
     /// The tiles of all of C, for a small product with this B, whose columns are contiguous.
@@ -225,11 +238,11 @@ impl<T: Element> Direct<'_, T> {
     /// As [`Self::tiles`], with the B of the product, transposed first.
     ///
     /// # Safety
-    /// As [`Self::by_rows`]; `(n + lanes) k + lanes` is at most [`MAX_TRANSPOSED`].
+    /// As [`Self::by_rows`]; [`Self::transposed_len`] is at most `LEN`.
     #[inline(never)]
-    unsafe fn tiles_of_transposed(&self) {
+    unsafe fn tiles_of_transposed<const LEN: usize>(&self) {
         let (b, lanes) = (self.b, self.kit.lanes);
-        let mut buffer = [MaybeUninit::<T>::uninit(); MAX_TRANSPOSED];
+        let mut buffer = [MaybeUninit::<T>::uninit(); LEN];
         let ld = (b.cols() + lanes - 1) & !(lanes - 1);
         debug_assert!(ld * b.rows() + lanes <= buffer.len());
         let args = PackArgs {
