@@ -32,8 +32,8 @@ use crate::view::{MatMut, MatRef};
 /// Rows whose logarithms are taken together; a multiple of the lanes of every register.
 pub(crate) const ROWS: usize = 64;
 
-/// Logits up to which rows are taken one in each lane. On AVX2 the loss of 4 classes took 5 times as long
-/// row by row, that of 10 classes 2 times.
+/// Logits up to which rows are taken one in each lane. On AVX2 (Zen 3) the loss of 64 rows of 6 classes takes
+/// 1.57 us so, and 1.86 us row by row; that of 32 rows of 3 classes 0.73 and 1.1 us.
 const NARROW: usize = 16;
 
 /// Lanes of the widest register.

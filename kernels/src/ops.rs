@@ -58,7 +58,7 @@ fn check_labels(op: &'static str, labels: &[u32], classes: usize) -> Result<(), 
 
 /// Exponentials that a part of a loss has at least, some five microseconds; and what a row takes beside
 /// those of its columns.
-const LOSS_GRAIN: usize = 1 << 12;
+const LOSS_GRAIN: usize = 1 << 13;
 const LOSS_ROW: usize = 24;
 
 impl Kernels {

@@ -25,8 +25,6 @@ const GROUP_WORK: usize = 1 << 18;
 const ELEMENT: usize = 16;
 /// Values of a block at most, half a megabyte of them: what a core has in its own caches.
 const BLOCK_VALUES: usize = 1 << 16;
-/// Blocks have a multiple of so many rows, which makes whole register tiles.
-const ROW_UNIT: usize = 12;
 
 /// How a batch is divided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,7 +65,7 @@ impl Blocks {
             * of_group
                 .saturating_mul(sample.arena_len)
                 .div_ceil(BLOCK_VALUES);
-        let rows = batch.div_ceil(count).next_multiple_of(ROW_UNIT);
+        let rows = batch.div_ceil(count);
         Some(Self {
             batch,
             rows,
