@@ -274,6 +274,24 @@ mod tests {
     }
 
     #[test]
+    fn a_short_last_batch_can_be_left_out() {
+        for (samples, lengths) in [(7, &[3, 3][..]), (6, &[3, 3]), (3, &[3]), (2, &[2])] {
+            let mut batches = Batches::new(samples, 3, 1).unwrap().drop_last(true);
+            let mut seen = Vec::new();
+            for epoch in 0..8 {
+                batches.shuffle(epoch);
+                assert!(batches.iter().map(<[_]>::len).eq(lengths.iter().copied()));
+                assert_eq!(batches.visited(), lengths.iter().sum::<usize>());
+                seen.extend(batches.iter().flatten().copied());
+            }
+            seen.sort_unstable();
+            seen.dedup();
+            // Another sample is left out of each epoch.
+            assert_eq!(seen.len(), samples);
+        }
+    }
+
+    #[test]
     fn the_order_depends_on_seed_and_epoch_alone() {
         let order = |seed, epochs: &[u64]| {
             let mut batches = Batches::new(50, 50, seed).unwrap();

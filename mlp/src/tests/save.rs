@@ -236,6 +236,27 @@ fn parameters_come_from_files_without_a_description() {
     );
 }
 
+/// What a checkpoint says of an epoch that was cut short has to be such that the epoch can go on.
+#[test]
+fn an_epoch_that_cannot_go_on_is_refused() {
+    let folder = Folder::new();
+    let mut net = small().build().unwrap();
+    let settings = config().time_budget(std::time::Duration::ZERO);
+    net.fit(&spiral(64), &settings).unwrap();
+    net.save_checkpoint(folder.file()).unwrap();
+    assert!(Mlp::load(folder.file()).is_ok());
+    let good = fs::read(folder.file()).unwrap();
+    let end = 8 + u64::from_le_bytes(good[..8].try_into().unwrap()) as usize;
+    let text = std::str::from_utf8(&good[8..end]).unwrap().trim_end();
+    for count in ["0", "18446744073709551615"] {
+        let changed = text.replace(r#"\"batches\":1"#, &format!(r#"\"batches\":{count}"#));
+        assert_ne!(changed, text);
+        fs::write(folder.file(), file_of(&changed, &good[end..])).unwrap();
+        let error = message(Mlp::load(folder.file()).unwrap_err());
+        assert!(error.contains("at most 2^53 steps and epochs"), "{error}");
+    }
+}
+
 #[test]
 fn a_hostile_file_is_refused() {
     let folder = Folder::new();
@@ -323,6 +344,17 @@ fn a_hostile_file_is_refused() {
         let error = refused(&bytes, &what);
         assert!(error.contains("model.safetensors"), "{error}");
     }
+    let nested = |depth| {
+        (0..depth).fold(r#"{"Dense":{"width":2}}"#.to_owned(), |inner, _| {
+            format!(r#"{{"Residual":{{"block":[{inner}],"shortcut":"Identity"}}}}"#)
+        })
+    };
+    let error = refused(&spec(&format!("[{}]", nested(33))), "blocks too deep");
+    assert!(
+        error.contains("blocks inside blocks at most 32 deep, got 33"),
+        "{error}"
+    );
+    refused(&spec(&format!("[{}]", nested(1000))), "blocks without end");
     let error = refused(&described(r#"{"version":2}"#), "another version");
     assert!(
         error.ends_with("expected a description of version 1, got version 2"),
