@@ -312,15 +312,19 @@ unsafe fn tile<
                     }
                 }
             }
-            let whole = if partial { NV - 1 } else { NV };
             for i in 0..MR {
                 let c = c_tile.offset(i as isize * t.c_row);
-                for j in 0..whole {
+                for j in 0..NV - 1 {
                     acc[i][j].store(c.add(at(j)));
                 }
             }
             if partial {
                 V::store_last_masked(&acc, last, c_tile.add(last_at), t.c_row);
+            } else {
+                for i in 0..MR {
+                    let c = c_tile.offset(i as isize * t.c_row);
+                    acc[i][NV - 1].store(c.add(last_at));
+                }
             }
             a_panel = a_panel.wrapping_offset(t.a_panel);
             c_tile = c_tile.wrapping_offset(c_next);

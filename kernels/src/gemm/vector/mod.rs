@@ -115,6 +115,10 @@ pub(crate) trait Vector: Copy {
     ///
     /// # Safety
     /// As [`Self::store_masked`], for each row.
+    #[allow(
+        clippy::needless_range_loop,
+        reason = "iterators send the registers to memory"
+    )]
     #[inline(always)]
     unsafe fn store_last_masked<const NV: usize, const MR: usize>(
         rows: &[[Self; NV]; MR],
@@ -122,9 +126,9 @@ pub(crate) trait Vector: Copy {
         p: *mut Self::Elem,
         stride: isize,
     ) {
-        for (i, row) in rows.iter().enumerate() {
+        for i in 0..MR {
             // SAFETY: this function's contract.
-            unsafe { row[NV - 1].store_masked(mask, p.offset(i as isize * stride)) };
+            unsafe { rows[i][NV - 1].store_masked(mask, p.offset(i as isize * stride)) };
         }
     }
     /// The sum of the lanes of each of four registers, added in a fixed order.
