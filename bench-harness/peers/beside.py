@@ -9,7 +9,7 @@
 
 All arguments but the options below are those of bench-harness. `all` is the table of the documentation:
 training of A to H and of the network of SimpleChains.jl with SGD and Adam on one thread and on two, and
-forward passes of one sample and of 64.
+forward passes of one sample and of 64, in the order of how much they matter (`--minutes`).
 
 For each case every program is started and asked for samples in turn, in orders that favour none of
 them (as bench-harness does), ours twice: `ours again` says what the machine makes of no difference.
@@ -27,6 +27,8 @@ each, and the fastest of a few samples is timed.
     --sample-ms N        how long a sample should last (10)
     --budget-s N         seconds after which a case takes no further turns (6)
     --limit-s N          seconds in which a program has to be ready, or to answer (60)
+    --minutes N          stops after so long in all, with the cases that are whole by then; the first line of
+                         FILE then says that the record is a part
     --build              builds the peers written in Rust and C first
     --json               one JSON object per line instead of a table
     --out FILE           the same to a file, each line as soon as it is known, the first one about machine
@@ -55,32 +57,61 @@ TRIES = 5
 """Samples by which the settings of a peer are told apart."""
 OURS, AGAIN = "ours", "ours again"
 
+SMALL_ENOUGH = "ABCDEFG"
+"""The networks of which a step takes no seconds."""
+
+
+def networks(optimizer, threads, which):
+    """Training of some of the networks."""
+    line = f"train --suite networks --optimizer {optimizer} --threads {threads}"
+    return line.split(), which
+
+
+def chains(threads):
+    """The network that SimpleChains.jl is shown with."""
+    line = "train --layers 4,32,16,4 --batch 10000 --activation tanh --optimizer adam"
+    return [*line.split(), "--threads", str(threads)], None
+
+
 ALL = [
-    *(
-        f"train --suite networks --optimizer {optimizer} --threads {threads}"
-        for threads in (1, 2)
-        for optimizer in ("sgd", "adam")
-    ),
-    # The network that SimpleChains.jl is shown with.
-    *(
-        f"train --layers 4,32,16,4 --batch 10000 --activation tanh --optimizer adam --threads {threads}"
-        for threads in (1, 2)
-    ),
-    "infer --suite serving --threads 1",
+    networks("sgd", 1, SMALL_ENOUGH),
+    networks("sgd", 2, "CDEFG"),
+    networks("adam", 1, SMALL_ENOUGH),
+    chains(1),
+    chains(2),
+    ("infer --suite serving --threads 1".split(), None),
+    networks("adam", 2, SMALL_ENOUGH),
+    networks("sgd", 2, "AB"),
+    *(networks(optimizer, threads, "H") for threads in (1, 2) for optimizer in ("sgd", "adam")),
 ]
-"""What `all` stands for."""
+"""What `all` stands for: arguments, and the names of the networks where they are not all."""
+
+
+class OutOfTime(Exception):
+    """The minutes given are over. The case at hand is given up."""
+
+
+class Limits:
+    """How long an answer may take, and when all has to end."""
+
+    def __init__(self, answer_s, minutes):
+        self.answer_s = answer_s
+        self.end = time.monotonic() + 60 * minutes if minutes else float("inf")
+
+    def left_s(self):
+        return max(0, self.end - time.monotonic())
 
 
 class Program:
     """A worker: see sampling.py. It ends with its stdin."""
 
-    def __init__(self, command, threads, limit_s, setting=None):
+    def __init__(self, command, threads, limits, setting=None):
         environment = dict(os.environ)
         for name in ("OMP", "MKL", "OPENBLAS", "RAYON"):
             environment[f"{name}_NUM_THREADS"] = str(threads)
         environment.update(setting or {})
         cores = sorted(os.sched_getaffinity(0))[:threads]
-        self.limit_s = limit_s
+        self.limits = limits
         self.process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
@@ -92,14 +123,18 @@ class Program:
         )
         try:
             self.calls = self.answer()
-        except RuntimeError:
+        except BaseException:
             self.close()
             raise
 
     def answer(self):
-        readable, _, _ = select.select([self.process.stdout], [], [], self.limit_s)
+        limit_s = min(self.limits.answer_s, self.limits.left_s())
+        readable, _, _ = select.select([self.process.stdout], [], [], limit_s)
         if not readable:
-            raise RuntimeError(f"no answer in {self.limit_s:g} s")
+            self.process.kill()
+            if self.limits.left_s() <= 0:
+                raise OutOfTime
+            raise RuntimeError(f"no answer in {self.limits.answer_s:g} s")
         line = self.process.stdout.readline()
         if not line.strip().isdigit():
             self.process.kill()
@@ -137,18 +172,18 @@ class Peer:
         self.name, self.suites, self.command, self.version = name, suites, command, version
         self.settings = [{}, *settings]
 
-    def start(self, case, threads, limit_s):
+    def start(self, case, threads, limits):
         """The program with its fastest setting."""
         command = [*self.command, *case]
         if threads == 1:
-            return Program(command, threads, limit_s)
+            return Program(command, threads, limits)
         if len(self.settings) == 1:
-            return Program(command, threads, limit_s, self.settings[0])
+            return Program(command, threads, limits, self.settings[0])
         fastest, failure = (float("inf"), None), None
         for setting in list(self.settings):
             program = None
             try:
-                program = Program(command, threads, limit_s, setting)
+                program = Program(command, threads, limits, setting)
                 ns = statistics.median(program.sample(program.calls) for _ in range(TRIES))
                 fastest = min(fastest, (ns, setting), key=lambda found: found[0])
             except RuntimeError as error:
@@ -161,7 +196,7 @@ class Peer:
                     program.close()
         if fastest[1] is None:
             raise failure
-        return Program(command, threads, limit_s, fastest[1])
+        return Program(command, threads, limits, fastest[1])
 
     def title(self):
         return f"{self.name} {self.version}" if self.version else self.name
@@ -238,12 +273,14 @@ def build():
             print(f"not built: {' '.join(command)}", file=sys.stderr)
 
 
-def cases(ours, arguments):
+def cases(ours, arguments, which):
     """The cases that the arguments stand for, from the table of bench-harness itself, with their
-    names there."""
-    if "--suite" not in arguments:
-        return [(None, arguments)]
+    names there; only the networks in `which`, if given."""
     suite, rest, threads = arguments[0], [], "1"
+    if "--suite" not in arguments:
+        # bench-harness says what is wrong with them, and the line of a case names its threads.
+        subprocess.run([ours, "cases", *arguments], stdout=subprocess.DEVNULL, check=True)
+        return [(None, arguments if "--threads" in arguments else [*arguments, "--threads", threads])]
     if "--threads" in arguments:
         threads = arguments[arguments.index("--threads") + 1]
     if "--optimizer" in arguments:
@@ -255,7 +292,8 @@ def cases(ours, arguments):
     for line in done.stdout.splitlines():
         record = json.loads(line)
         named = [word for key in keys for word in (f"--{key}", str(record[key]))]
-        found.append((record.get("network"), [suite, *named, *rest, "--threads", threads]))
+        if which is None or record["network"] in which:
+            found.append((record.get("network"), [suite, *named, *rest, "--threads", threads]))
     return found
 
 
@@ -321,12 +359,15 @@ class Output:
         self.is_json, self.file, self.done = options.json, None, set()
         if not options.out:
             return
+        self.path = options.out
         command = [ours, "machine"]
         machine = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
         lines = []
         if options.resume and os.path.exists(options.out):
             with open(options.out, encoding="utf-8") as file:
                 lines = [line for line in file if line.endswith("\n")]
+            for number, line in enumerate(lines, 1):
+                check_line(options.out, number, line)
         kept = []
         if lines and build_of(lines[0]) == build_of(machine):
             # The last case may be cut short.
@@ -336,8 +377,25 @@ class Output:
         elif lines:
             print(f"{options.out} is of another build: begun anew", file=sys.stderr)
         self.file = open(options.out, "w", encoding="utf-8")
-        self.file.writelines([lines[0] if kept else machine, *kept])
+        if kept:
+            # Perhaps it was a part; perhaps it will be whole.
+            machine = json.dumps({k: v for k, v in json.loads(lines[0]).items() if k != "part"}) + "\n"
+        self.file.writelines([machine, *kept])
         self.file.flush()
+
+    def is_a_part(self, why):
+        """Says so in the first line of the file."""
+        if not self.file:
+            return
+        self.file.close()
+        with open(self.path, encoding="utf-8") as file:
+            machine, *lines = file
+        machine = json.dumps({**json.loads(machine), "part": why}) + "\n"
+        beside = self.path + ".new"
+        with open(beside, "w", encoding="utf-8") as file:
+            file.writelines([machine, *lines])
+        os.replace(beside, self.path)
+        self.file = None
 
     def say(self, text):
         if not self.is_json:
@@ -357,6 +415,16 @@ FIGURES = (
     "impl median_ns min_ns over_ours over_ours_low over_ours_high rounds left_out".split()
 )
 """The fields of a line that are no arguments."""
+
+
+def check_line(path, number, line):
+    """Ends the program if a line of an earlier file is none of a record."""
+    try:
+        if isinstance(json.loads(line), dict):
+            return
+    except ValueError:
+        pass
+    sys.exit(f"{path}: line {number}: expected an object, got {line[:40].strip()!r}; --resume needs a sound file")
 
 
 def build_of(line):
@@ -402,10 +470,10 @@ def run_case(fields, case, peers, ours, threads, options, output):
     programs, failed = {}, {}
     try:
         for name in (OURS, AGAIN):
-            programs[name] = Program([ours, "sample", *case], threads, options.limit_s)
+            programs[name] = Program([ours, "sample", *case], threads, options.limits)
         for peer in peers:
             try:
-                programs[peer.title()] = peer.start(case, threads, options.limit_s)
+                programs[peer.title()] = peer.start(case, threads, options.limits)
             except RuntimeError as error:
                 failed[peer.title()] = str(error)
         series, late = time_case(programs, options)
@@ -429,22 +497,28 @@ def peers_there(options):
     return there
 
 
-def run(arguments, peers, ours, options, output):
-    """Times the cases that the arguments stand for."""
+def run(arguments, which, peers, ours, options, output):
+    """Times the cases that the arguments stand for; says how many are done, and how many ours failed in."""
+    done = failed = 0
     threads = int(arguments[arguments.index("--threads") + 1]) if "--threads" in arguments else 1
     known = [peer for peer in peers if arguments[0] in peer.suites]
     ratios = {}
-    for network, case in cases(ours, arguments):
+    for network, case in cases(ours, arguments, which):
         fields = settings(network, case)
         if case_of(fields) in output.done:
+            done += 1
             continue
+        if options.limits.left_s() <= 0:
+            raise OutOfTime
         output.say(f"{network} {' '.join(case)}" if network else " ".join(case))
         try:
             found = run_case(fields, case, known, ours, threads, options, output)
         except RuntimeError as error:
             # Ours failed: nothing to compare with, and no reason to lose the other cases.
             print(f"{' '.join(case)}: ours: {error}", file=sys.stderr)
+            failed += 1
             continue
+        done += 1
         for name, ratio in found.items():
             ratios.setdefault(name, []).append(ratio)
     for name, found in ratios.items():
@@ -453,11 +527,15 @@ def run(arguments, peers, ours, options, output):
             output.say(
                 f"{name}: {mean:.3f} of ours in the geometric mean of {len(found)}, least {least:.3f}"
             )
+    return done, failed
 
 
 def main():
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        # --m is the rows of a product, and no short form of ours.
+        allow_abbrev=False,
     )
     parser.add_argument("--python", default=sys.executable)
     parser.add_argument("--peers")
@@ -465,6 +543,7 @@ def main():
     parser.add_argument("--sample-ms", type=float, default=10)
     parser.add_argument("--budget-s", type=float, default=6)
     parser.add_argument("--limit-s", type=float, default=60)
+    parser.add_argument("--minutes", type=float)
     parser.add_argument("--build", action="store_true")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--out")
@@ -474,6 +553,15 @@ def main():
         parser.error(
             f"expected all, gemm, train or infer first, got {' '.join(arguments) or 'nothing'}"
         )
+    try:
+        threads = int(arguments[arguments.index("--threads") + 1]) if "--threads" in arguments else 1
+    except (IndexError, ValueError):
+        threads = 0
+    if threads < 1:
+        parser.error("--threads: expected a number from 1")
+    if options.minutes is not None and not options.minutes > 0:
+        parser.error(f"--minutes: expected more than 0, got {options.minutes:g}")
+    options.limits = Limits(options.limit_s, options.minutes)
     if options.resume and not options.out:
         parser.error("--resume: expected --out FILE beside it")
     if options.build:
@@ -484,17 +572,39 @@ def main():
     if arguments == ["all"]:
         # Compiling takes longer than timing, and the default optimisers are never faster.
         options.peers = options.peers or "torch-fused,jax,onnxruntime,candle,burn"
-        commands = [command.split() for command in ALL]
+        commands = ALL
     else:
-        commands = [arguments]
+        commands = [(arguments, None)]
     peers, output = peers_there(options), Output(options, ours)
-    for command in commands:
-        run(command, peers, ours, options, output)
+    done = failed = 0
+    try:
+        for command, which in commands:
+            of_command = run(command, which, peers, ours, options, output)
+            done, failed = done + of_command[0], failed + of_command[1]
+    except OutOfTime:
+        why = f"stopped after {options.minutes:g} minutes"
+        output.is_a_part(why)
+        print(f"{why}: what is whole is there; --resume goes on behind it", file=sys.stderr)
+        return 0
+    if failed:
+        output.is_a_part(f"{failed} of {done + failed} cases failed")
+    return 1 if failed and not done else 0
 
 
 if __name__ == "__main__":
     try:
-        main()
+        code = main()
+        sys.stdout.flush()
+        sys.exit(code)
+    except BrokenPipeError:
+        # Whoever read the lines has seen enough.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    except subprocess.CalledProcessError as error:
+        # It has said why.
+        sys.exit(f"{' '.join(error.cmd)} ended with {error.returncode}")
+    except OSError as error:
+        sys.exit(f"error: {error}")
     except KeyboardInterrupt:
         print("interrupted: with --out, --resume goes on behind the last whole case", file=sys.stderr)
         sys.exit(130)

@@ -57,7 +57,7 @@ fn main() -> ExitCode {
         Ok(_) if progress::is_interrupted() => progress::INTERRUPTED.into(),
         Ok(code) => code,
         // Whoever read the lines has seen enough.
-        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) if report::nobody_reads(&error) => ExitCode::SUCCESS,
         Err(error) => {
             // Nobody may be reading this either.
             let _ = writeln!(io::stderr(), "error: {error:#}");
@@ -93,11 +93,4 @@ fn run() -> anyhow::Result<ExitCode> {
         Suite::Sample(args) => compare::sampler::run(&args)?,
     }
     Ok(ExitCode::SUCCESS)
-}
-
-fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    error
-        .chain()
-        .filter_map(|cause| cause.downcast_ref::<io::Error>())
-        .any(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }

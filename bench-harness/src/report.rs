@@ -1,6 +1,7 @@
 //! What is printed: a line of JSON or a line of a table.
 
 use std::io::{self, Write};
+use std::{error, fmt};
 
 use kernels::{Isa, Precision};
 use serde::Serialize;
@@ -233,7 +234,36 @@ pub(crate) fn print_json(object: &impl Serialize) -> io::Result<()> {
 
 /// Prints a line; unlike `println`, it does not panic when nobody reads it.
 pub(crate) fn print_line(line: &str) -> io::Result<()> {
-    writeln!(io::stdout().lock(), "{line}")
+    writeln!(io::stdout().lock(), "{line}").map_err(unread)
+}
+
+/// An error of our own stdout: a broken pipe there is told apart from one to another program.
+pub(crate) fn unread(error: io::Error) -> io::Error {
+    match error.kind() {
+        io::ErrorKind::BrokenPipe => io::Error::new(error.kind(), NobodyReads),
+        _ => error,
+    }
+}
+
+/// Why a line could not be printed.
+#[derive(Debug)]
+struct NobodyReads;
+
+impl fmt::Display for NobodyReads {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("nobody reads stdout any more")
+    }
+}
+
+impl error::Error for NobodyReads {}
+
+/// Whether it is no error but the end of who read our lines.
+pub(crate) fn nobody_reads(error: &anyhow::Error) -> bool {
+    error
+        .chain()
+        .filter_map(|cause| cause.downcast_ref::<io::Error>())
+        .filter_map(io::Error::get_ref)
+        .any(|inner| inner.is::<NobodyReads>())
 }
 
 /// Adds the version of the schema to an object that is no [`Record`].
@@ -281,6 +311,19 @@ mod tests {
         let warnings = beside.warnings();
         assert!(warnings[0].contains("moved by 30 %"), "{warnings:?}");
         assert!(warnings[1].contains("reached 50 %"), "{warnings:?}");
+    }
+
+    #[test]
+    fn only_a_broken_pipe_of_our_own_stdout_ends_in_silence() {
+        let broken = || io::Error::from(io::ErrorKind::BrokenPipe);
+        assert!(nobody_reads(
+            &anyhow::Error::new(unread(broken())).context("a line")
+        ));
+        assert!(!nobody_reads(
+            &anyhow::Error::new(broken()).context("a program")
+        ));
+        let other = io::Error::from(io::ErrorKind::StorageFull);
+        assert!(!nobody_reads(&anyhow::Error::new(unread(other))));
     }
 
     #[test]

@@ -33,6 +33,9 @@ pub(crate) struct CompareArgs {
     /// Seconds after which a start takes no further pairs.
     #[arg(long, default_value_t = 10)]
     pub(crate) seconds_per_launch: u64,
+    /// Seconds in which a program has to be ready, and to answer.
+    #[arg(long, default_value_t = 120, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) limit_s: u64,
     /// One JSON object per line instead of a table.
     #[arg(long)]
     pub(crate) json: bool,

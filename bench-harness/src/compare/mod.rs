@@ -101,10 +101,11 @@ impl Turns {
     }
 
     fn launch(&mut self, args: &CompareArgs, case: &[String]) -> anyhow::Result<()> {
+        let answers_within = Duration::from_secs(args.limit_s);
         let mut trio = [
-            Program::start(&args.old, case, None)?,
-            Program::start(&args.old, case, None)?,
-            Program::start(&args.new, case, args.slow_down_every)?,
+            Program::start(&args.old, case, None, answers_within)?,
+            Program::start(&args.old, case, None, answers_within)?,
+            Program::start(&args.new, case, args.slow_down_every, answers_within)?,
         ];
         let calls = trio.iter().map(|program| program.calls).max().unwrap_or(1);
         let calls = calls.next_multiple_of(args.slow_down_every.unwrap_or(1));

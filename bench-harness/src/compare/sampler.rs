@@ -15,7 +15,7 @@ use anyhow::Context;
 
 use crate::args::{SampleArgs, SampledCase};
 use crate::machine;
-use crate::report::print_json;
+use crate::report::{print_json, unread};
 use crate::suites::gemm;
 use crate::suites::network::Plan;
 use crate::timing::{Contestant, calls_per_sample};
@@ -79,8 +79,8 @@ fn serve(
     asked: impl BufRead,
     mut answers: impl Write,
 ) -> anyhow::Result<()> {
-    writeln!(answers, "{}", calls_per_sample(contestant))?;
-    answers.flush()?;
+    writeln!(answers, "{}", calls_per_sample(contestant)).map_err(unread)?;
+    answers.flush().map_err(unread)?;
     for line in asked.lines() {
         let line = line?;
         let calls: usize = line
@@ -91,8 +91,8 @@ fn serve(
             // While the others ran, this one's memory left the caches.
             contestant.sample(1);
         }
-        writeln!(answers, "{}", contestant.sample(calls).as_nanos())?;
-        answers.flush()?;
+        writeln!(answers, "{}", contestant.sample(calls).as_nanos()).map_err(unread)?;
+        answers.flush().map_err(unread)?;
     }
     Ok(())
 }

@@ -12,14 +12,15 @@
 //!    may agree by chance;
 //! 3. [`LEAST`], since an hour lies between two records and a minute between two passes.
 //!
-//! One case that a neighbour disturbed thus says nothing of the others.
+//! One case that a neighbour disturbed thus says nothing of the others. Of a case that one of the records
+//! has one pass of, as one that was interrupted, nothing is known of its noise and nothing is claimed.
 
 use std::process::ExitCode;
 
 use anyhow::ensure;
 use serde::Serialize;
 
-use super::{Saved, Timed, is_record, names};
+use super::{PASSES, Saved, Timed, is_record, names};
 use crate::args::CompareArgs;
 use crate::report::{Versioned, print_json, print_line};
 use crate::stats::bootstrap::Estimate;
@@ -42,10 +43,10 @@ struct Comparison<'a> {
     ratio: f64,
     ratio_low: f64,
     ratio_high: f64,
-    /// Differences up to this part are not told from none.
-    noise: f64,
+    /// Differences up to this part are not told from none; `None` after one pass only.
+    noise: Option<f64>,
     /// How far its passes differ, in the record where they differ more.
-    a_to_a: f64,
+    a_to_a: Option<f64>,
     verdict: Verdict,
 }
 
@@ -94,11 +95,30 @@ pub(crate) fn run(args: &CompareArgs) -> anyhow::Result<ExitCode> {
     for comparison in &comparisons {
         comparison.print(args.json)?;
     }
+    for (name, saved) in [(&args.old, &old), (&args.new, &new)] {
+        saved.warn(&name.display().to_string());
+    }
+    if let Some(words) = alone(&old, &new) {
+        eprintln!("warning: {words}");
+    }
     let is_slower = comparisons.iter().any(|c| c.verdict == Verdict::Slower);
     Ok(if is_slower {
         SLOWER.into()
     } else {
         ExitCode::SUCCESS
+    })
+}
+
+/// How many cases only one of the records has; `None` if each is in both.
+fn alone(old: &Saved, new: &Saved) -> Option<String> {
+    let missing = |from: &Saved, cases: Vec<&str>| {
+        let is_missing = |case: &&str| from.of(case).is_empty();
+        cases.into_iter().filter(is_missing).count()
+    };
+    let (of_old, of_new) = (missing(new, old.cases()), missing(old, new.cases()));
+    (of_old + of_new > 0).then(|| {
+        let cases = if of_old == 1 { "case" } else { "cases" };
+        format!("left out: {of_old} {cases} of the old record alone, {of_new} of the new")
     })
 }
 
@@ -117,15 +137,15 @@ fn compare<'a>(old: &'a Saved, new: &Saved) -> Vec<Comparison<'a>> {
     let both = |case| (old.of(case), new.of(case));
     let differences = |case| {
         let (old, new) = both(case);
-        difference(&old).max(difference(&new))
+        Some(difference(&old)?.max(difference(&new)?))
     };
     let cases = old.cases();
-    let usual = usual(cases.iter().map(|case| differences(case)).collect());
+    let usual = usual(cases.iter().filter_map(|case| differences(case)).collect());
     let of = |case| {
         let (old, new) = both(case);
         let ratio = ratio(&old, &new)?;
         let a_to_a = differences(case);
-        let noise = a_to_a.max(DEVIATIONS * usual).max(LEAST);
+        let noise = a_to_a.map(|a_to_a| a_to_a.max(DEVIATIONS * usual).max(LEAST));
         Some(Comparison {
             case,
             paired: false,
@@ -134,19 +154,20 @@ fn compare<'a>(old: &'a Saved, new: &Saved) -> Vec<Comparison<'a>> {
             ratio_high: ratio.high,
             noise,
             a_to_a,
-            verdict: Verdict::beyond(&ratio, noise),
+            verdict: noise.map_or(Verdict::Same, |noise| Verdict::beyond(&ratio, noise)),
         })
     };
     cases.into_iter().filter_map(of).collect()
 }
 
-/// How far the passes of a case differ from each other, as a part of the least.
-fn difference(passes: &[&Timed]) -> f64 {
+/// How far the passes of a case differ from each other, as a part of the least; `None` for one pass.
+fn difference(passes: &[&Timed]) -> Option<f64> {
+    if passes.len() < PASSES as usize {
+        return None;
+    }
     let fractions = passes.iter().map(|timed| timed.fraction_of_peak);
     let least = fractions.clone().fold(f64::INFINITY, f64::min);
-    fractions
-        .reduce(f64::max)
-        .map_or(0.0, |most| most / least - 1.0)
+    fractions.reduce(f64::max).map(|most| most / least - 1.0)
 }
 
 /// The lower of the middle two: of a calm case and a wild one that of the calm one.
@@ -180,14 +201,13 @@ impl Comparison<'_> {
         if json {
             print_json(&Versioned::new("compare", self))?;
         } else {
+            let judged = match self.noise {
+                Some(noise) => format!("noise {:.1} %: {}", 100.0 * noise, self.verdict.words()),
+                None => "one pass only: no noise known, nothing is claimed".to_owned(),
+            };
             print_line(&format!(
-                "{:<56} takes {:.3} times as long ({:.3} to {:.3}), noise {:.1} %: {}",
-                self.case,
-                self.ratio,
-                self.ratio_low,
-                self.ratio_high,
-                100.0 * self.noise,
-                self.verdict.words()
+                "{:<56} takes {:.3} times as long ({:.3} to {:.3}), {judged}",
+                self.case, self.ratio, self.ratio_low, self.ratio_high,
             ))?;
         }
         Ok(())
@@ -244,8 +264,34 @@ mod tests {
         };
         let (old, new) = (with(1.0), with(0.9));
         let first = &compare(&old, &new)[0];
-        assert!((first.noise - 3.0 * (0.8 / 0.76 - 1.0)).abs() < 1e-12);
-        assert_eq!((first.a_to_a, first.verdict), (0.0, Verdict::Same));
+        let noise = first.noise.expect("two passes");
+        assert!((noise - 3.0 * (0.8 / 0.76 - 1.0)).abs() < 1e-12);
+        assert_eq!((first.a_to_a, first.verdict), (Some(0.0), Verdict::Same));
+    }
+
+    #[test]
+    fn one_pass_claims_nothing() {
+        let (whole, mut cut) = (record([0.80, 0.80]), record([0.40, 0.40]));
+        assert_eq!(compare(&whole, &cut)[0].verdict, Verdict::Slower);
+        cut.timed.retain(|timed| timed.pass == 1);
+        for (old, new) in [(&whole, &cut), (&cut, &whole), (&cut, &cut)] {
+            let found = &compare(old, new)[0];
+            let judged = (found.noise, found.a_to_a, found.verdict);
+            assert_eq!(judged, (None, None, Verdict::Same));
+        }
+    }
+
+    #[test]
+    fn cases_of_one_record_alone_are_counted() {
+        let fractions = [0.8, 0.8];
+        let both = record_of(&[("a", fractions), ("b", fractions)]);
+        let one = record_of(&[("b", fractions), ("c", fractions), ("d", fractions)]);
+        let words = alone(&both, &one);
+        assert_eq!(
+            words.as_deref(),
+            Some("left out: 1 case of the old record alone, 2 of the new")
+        );
+        assert_eq!(alone(&both, &both), None);
     }
 
     #[test]

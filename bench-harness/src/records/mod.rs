@@ -7,6 +7,7 @@
 pub(crate) mod compare;
 pub(crate) mod run;
 
+use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -16,7 +17,7 @@ use kernels::CpuInfo;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::report::SCHEMA_VERSION;
+use crate::report::{ALONE, SCHEMA_VERSION, STEADY};
 
 /// Extension of the files.
 const EXTENSION: &str = "jsonl";
@@ -38,6 +39,9 @@ pub(crate) struct Machine {
     /// Why the revision is not in the history of the repository, where it is not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     not_in_history: Option<String>,
+    /// Why it is only a part of what was to be measured, where it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) part: Option<String>,
 }
 
 impl Machine {
@@ -54,6 +58,7 @@ impl Machine {
             rustc: env!("BENCH_HARNESS_RUSTC").to_owned(),
             unix_seconds: now.map_or(0, |now| now.as_secs()),
             not_in_history: None,
+            part: None,
         }
     }
 
@@ -78,6 +83,39 @@ pub(crate) struct Timed {
     pub(crate) fraction_low: f64,
     pub(crate) fraction_high: f64,
     pub(crate) samples_per_s: Option<f64>,
+    /// How far the peak moved while it was timed, and what part of their cores the threads had.
+    peak_spread: Option<f64>,
+    cores_share: Option<f64>,
+}
+
+impl Timed {
+    /// One line of a record, whose figures can be reckoned with.
+    fn parse(line: &str) -> anyhow::Result<Self> {
+        let object: Map<String, Value> = serde_json::from_str(line)?;
+        check_version(&object)?;
+        let timed: Self = serde_json::from_value(Value::Object(object))?;
+        for (field, value) in [
+            ("median_ns", timed.median_ns),
+            ("gflop_per_s", timed.gflop_per_s),
+            ("fraction_of_peak", timed.fraction_of_peak),
+            ("fraction_low", timed.fraction_low),
+            ("fraction_high", timed.fraction_high),
+        ] {
+            let is_sound = value.is_finite() && value > 0.0;
+            ensure!(is_sound, "{field}: expected a number above 0, got {value}");
+        }
+        Ok(timed)
+    }
+}
+
+/// Every line says which version of the schema it is of.
+fn check_version(object: &Map<String, Value>) -> anyhow::Result<()> {
+    let version = object.get("schema_version").unwrap_or(&Value::Null);
+    ensure!(
+        *version == SCHEMA_VERSION,
+        "expected version {SCHEMA_VERSION} of the schema, got {version}"
+    );
+    Ok(())
 }
 
 /// A record.
@@ -98,13 +136,45 @@ impl Saved {
 
     fn parse(text: &str) -> anyhow::Result<Self> {
         let (machine, lines) = machine_of(text)?;
-        let timed = lines
-            .enumerate()
-            .map(|(index, line)| {
-                serde_json::from_str(line).with_context(|| format!("line {}", index + 2))
-            })
-            .collect::<anyhow::Result<_>>()?;
+        let mut timed: Vec<Timed> = Vec::new();
+        let mut seen = HashSet::new();
+        for (index, line) in lines.enumerate() {
+            let of_line = || format!("line {}", index + 2);
+            let one = Timed::parse(line).with_context(of_line)?;
+            ensure!(
+                seen.insert((one.case.clone(), one.pass)),
+                "{}: pass {} of {} is there twice",
+                of_line(),
+                one.pass,
+                one.case
+            );
+            timed.push(one);
+        }
         Ok(Self { machine, timed })
+    }
+
+    /// Times that every case was timed: 1 where an interrupted run left some of them once.
+    pub(crate) fn passes(&self) -> usize {
+        let passes = self.cases().into_iter().map(|case| self.of(case).len());
+        passes.min().unwrap_or(0)
+    }
+
+    /// Tells people on stderr what they should know of the machine before using the figures.
+    pub(crate) fn warn(&self, name: &str) {
+        let count = |is_one: &dyn Fn(&Timed) -> bool| {
+            self.timed.iter().filter(|timed| is_one(timed)).count()
+        };
+        let moved = count(&|timed| timed.peak_spread.is_some_and(|spread| spread > STEADY));
+        let shared = count(&|timed| timed.cores_share.is_some_and(|share| share < ALONE));
+        for (count, what) in [
+            (moved, "the peak moved (clock or neighbours)"),
+            (shared, "the threads had not their cores to themselves"),
+        ] {
+            if count > 0 {
+                let all = self.timed.len();
+                eprintln!("warning: {name}: {what} in {count} of {all} timings");
+            }
+        }
     }
 
     /// How the machine is named, and what it ran: clouds give CPUs of several generations one name.
@@ -138,10 +208,16 @@ pub(crate) fn lines_of(
         .with_context(|| format!("cannot read the record {}", path.display()))?;
     let (machine, rest) = machine_of(&text).with_context(|| path.display().to_string())?;
     let objects = rest.enumerate().map(|(index, line)| {
-        serde_json::from_str(line)
-            .with_context(|| format!("{}: line {}", path.display(), index + 2))
+        object_of(line).with_context(|| format!("{}: line {}", path.display(), index + 2))
     });
     Ok((machine, objects.collect::<anyhow::Result<_>>()?))
+}
+
+/// One line of a record, whatever suite it is of.
+fn object_of(line: &str) -> anyhow::Result<Map<String, Value>> {
+    let object = serde_json::from_str(line)?;
+    check_version(&object)?;
+    Ok(object)
 }
 
 /// The first line of a record, and the lines after it.
@@ -198,20 +274,24 @@ pub(crate) mod tests {
 
     /// A record of cases with these fractions of the peak in their two passes.
     pub(crate) fn record_of(cases: &[(&str, [f64; 2])]) -> Saved {
+        Saved::parse(&text_of(cases)).expect("a record")
+    }
+
+    fn text_of(cases: &[(&str, [f64; 2])]) -> String {
         let mut text = MACHINE.to_owned();
         for pass in 0..2 {
             for (case, fractions) in cases {
                 let fraction = fractions[pass];
                 let (pass, low, high) = (pass + 1, fraction - 0.01, fraction + 0.01);
                 text += &format!(
-                    "\n{{\"pass\":{pass},\"suite\":\"train\",\"case\":\"{case}\",\
+                    "\n{{\"schema_version\":1,\"pass\":{pass},\"suite\":\"train\",\"case\":\"{case}\",\
                      \"isa\":\"avx2\",\"threads\":1,\"median_ns\":2000.0,\"gflop_per_s\":50.0,\
                      \"fraction_of_peak\":{fraction},\"fraction_low\":{low},\
                      \"fraction_high\":{high},\"samples_per_s\":64000000.0}}"
                 );
             }
         }
-        Saved::parse(&text).expect("a record")
+        text
     }
 
     #[test]
@@ -226,7 +306,15 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn lines_may_end_as_elsewhere() {
+        let text = text_of(&[("a", [0.5, 0.6])]).replace('\n', "\r\n");
+        assert_eq!(Saved::parse(&text).expect("a record").timed.len(), 2);
+    }
+
+    #[test]
     fn what_is_no_record_is_refused() {
+        let line = text_of(&[("a", [0.5, 0.6])]);
+        assert!(Saved::parse(&line).is_ok());
         for (text, words) in [
             (String::new(), "line 1"),
             ("{}".to_owned(), "line 1"),
@@ -235,6 +323,26 @@ pub(crate) mod tests {
                 "got 7",
             ),
             (format!("{MACHINE}\n{{\"pass\":1}}"), "line 2"),
+            (
+                line.replace("\"fraction_of_peak\":0.5", "\"fraction_of_peak\":0.0"),
+                "above 0",
+            ),
+            (line.replace("\"median_ns\":", "\"median_ns\":-"), "above 0"),
+            (
+                line.replace("{\"schema_version\":1,\"pass\"", "{\"pass\""),
+                "got null",
+            ),
+            (
+                line.replace(
+                    "{\"schema_version\":1,\"pass\"",
+                    "{\"schema_version\":2,\"pass\"",
+                ),
+                "got 2",
+            ),
+            (
+                format!("{line}\n{}", line.lines().nth(1).unwrap_or_default()),
+                "there twice",
+            ),
         ] {
             let error = Saved::parse(&text).expect_err("no record");
             assert!(format!("{error:#}").contains(words), "{error:#}");

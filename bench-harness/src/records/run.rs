@@ -12,10 +12,14 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, ensure};
 use serde_json::{Map, Value};
 
-use super::{EXTENSION, Machine, PASSES, machine_of, path_of};
+use super::{EXTENSION, Machine, PASSES, Saved, machine_of, object_of, path_of};
 use crate::args::RunArgs;
 use crate::progress::{Progress, is_interrupted};
 use crate::report::print_line;
+
+/// What the arguments of a case are if nothing else is asked for.
+const USUAL_ACTIVATION: &str = "relu";
+const USUAL_PRECISION: &str = "highest";
 
 /// Runs all cases and saves what they say.
 pub(crate) fn run(args: &RunArgs) -> anyhow::Result<()> {
@@ -25,7 +29,8 @@ pub(crate) fn run(args: &RunArgs) -> anyhow::Result<()> {
         let text = read_record(lines)?;
         let mut file = Partial::of(path)?;
         file.write(&text)?;
-        return file.finish();
+        file.finish()?;
+        return Ok(());
     }
     let mut file = Partial::of(path)?;
     file.write(&format!("{}\n", serde_json::to_string(&Machine::here())?))?;
@@ -45,7 +50,9 @@ pub(crate) fn run(args: &RunArgs) -> anyhow::Result<()> {
             progress.advance(1);
         }
     }
-    file.finish()
+    let path = file.finish()?;
+    Saved::read(&path, &args.records)?.warn(&args.save);
+    Ok(())
 }
 
 /// A record that is being made.
@@ -78,7 +85,7 @@ impl Partial {
     }
 
     /// Puts it in the place of the record, unless Ctrl-C left it half, and says where it lies.
-    fn finish(self) -> anyhow::Result<()> {
+    fn finish(self) -> anyhow::Result<PathBuf> {
         self.file.sync_all()?;
         let path = if is_interrupted() {
             self.partial
@@ -88,7 +95,7 @@ impl Partial {
             self.path
         };
         print_line(&path.display().to_string())?;
-        Ok(())
+        Ok(path)
     }
 }
 
@@ -102,10 +109,12 @@ fn read_record(path: &Path) -> anyhow::Result<String> {
             "the lines of another program begin with what `bench-harness machine` of the build that \
              was measured prints",
         )?;
+        let mut count = 0;
         for (index, line) in lines.enumerate() {
-            let object: Result<Map<String, Value>, _> = serde_json::from_str(line);
-            object.with_context(|| format!("line {}", index + 2))?;
+            object_of(line).with_context(|| format!("line {}", index + 2))?;
+            count += 1;
         }
+        ensure!(count > 0, "line 2: expected what was measured, got nothing");
         Ok(())
     };
     lines().with_context(|| path.display().to_string())?;
@@ -136,7 +145,9 @@ pub(crate) fn run_case(
     Ok(())
 }
 
-/// What was timed, in words made of the arguments that the object repeats.
+/// What was timed, in words made of the arguments that the object repeats; what they usually are is not
+/// said. The instruction set is no part of it, so that records of two machines have the cases in common:
+/// a record's lines are of one choice of it, and records of two are told apart before they are compared.
 fn describe(object: &Map<String, Value>) -> String {
     let word = |name: &str| match object.get(name) {
         Some(Value::String(word)) => word.clone(),
@@ -152,11 +163,24 @@ fn describe(object: &Map<String, Value>) -> String {
     } else {
         format!("{} {}x{}x{}", word("op"), word("m"), word("n"), word("k"))
     };
+    let mut but = String::new();
+    for (name, usual) in [
+        ("activation", USUAL_ACTIVATION),
+        ("precision_asked", USUAL_PRECISION),
+    ] {
+        let word = word(name);
+        if !word.is_empty() && word != usual {
+            but += &format!(" {word}");
+        }
+    }
+    if word("prepacked") == "true" {
+        but += " prepacked";
+    }
     let who = match word("impl").as_str() {
         crate::report::OURS => String::new(),
         peer => format!(", {peer}"),
     };
-    format!("{} {what}, {} T{who}", word("suite"), word("threads"))
+    format!("{} {what}{but}, {} T{who}", word("suite"), word("threads"))
 }
 
 #[cfg(test)]
@@ -181,6 +205,18 @@ mod tests {
             (
                 r#"{"suite":"infer","layers":"7,5","batch":8,"impl":"ours","threads":2}"#,
                 "infer 7,5 x8, 2 T",
+            ),
+            (
+                r#"{"suite":"infer","layers":"7,5","batch":8,"activation":"tanh","precision_asked":"medium","impl":"ours","threads":2}"#,
+                "infer 7,5 x8 tanh medium, 2 T",
+            ),
+            (
+                r#"{"suite":"train","layers":"7,5","batch":8,"activation":"relu","optimizer":"sgd","precision_asked":"highest","impl":"ours","threads":2}"#,
+                "train 7,5 x8 sgd, 2 T",
+            ),
+            (
+                r#"{"suite":"gemm","m":2,"n":3,"k":4,"op":"nt","prepacked":true,"precision_asked":"ieee","impl":"ours","threads":1}"#,
+                "gemm nt 2x3x4 ieee prepacked, 1 T",
             ),
         ] {
             assert_eq!(

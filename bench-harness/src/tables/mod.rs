@@ -35,7 +35,9 @@ pub(crate) fn run(args: &TablesArgs) -> anyhow::Result<()> {
     } else if let Some(table) = checks::table(&args.record, &machine, &lines) {
         table
     } else if lines.iter().any(is_of_a_pass) {
-        tables(&args.record, &Saved::read(name, &args.records)?)
+        let saved = Saved::read(name, &args.records)?;
+        saved.warn(&args.record);
+        tables(&args.record, &saved)
     } else {
         page::markdown(&args.record, &machine, lines)
     };
@@ -65,15 +67,18 @@ fn read(path: &Path) -> anyhow::Result<String> {
     fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
 }
 
-/// The text with these tables between the marks.
+/// The text with these tables between the marks, wherever the text has them.
 fn with_tables(text: &str, [begin, end]: &[String; 2], tables: &str) -> anyhow::Result<String> {
-    let (before, rest) = text
-        .split_once(begin)
-        .with_context(|| format!("expected a line {}", begin.trim_end()))?;
-    let (_, after) = rest
-        .split_once(end)
-        .with_context(|| format!("expected a line {}", end.trim_end()))?;
-    Ok(format!("{before}{begin}{tables}{end}{after}"))
+    let mut blocks = text.split(begin.as_str());
+    let mut filled = blocks.next().unwrap_or_default().to_owned();
+    ensure!(filled != text, "expected a line {}", begin.trim_end());
+    for block in blocks {
+        let (_, after) = block
+            .split_once(end)
+            .with_context(|| format!("expected a line {}", end.trim_end()))?;
+        filled += &format!("{begin}{tables}{end}{after}");
+    }
+    Ok(filled)
 }
 
 /// The middle of what the passes say of a case.
@@ -84,8 +89,12 @@ fn middle(timed: &[&Timed], figure: impl Fn(&Timed) -> f64) -> f64 {
 
 fn tables(name: &str, record: &Saved) -> String {
     let machine = &record.machine;
+    let passes = match record.passes() {
+        0 | 1 => "Not whole: some figures are of one pass, the others the middle of two",
+        _ => "Each figure is the middle of two passes",
+    };
     let mut text = format!(
-        "Record `{name}`: {}, {}, revision {}. Each figure is the middle of two passes; the peak is \
+        "Record `{name}`: {}, {}, revision {}. {passes}; the peak is \
          that of multiply-adds in registers, probed beside each sample.\n",
         machine.name(),
         machine.rustc,
@@ -149,6 +158,17 @@ that of multiply-adds in registers, probed beside each sample.
     }
 
     #[test]
+    fn a_record_that_was_cut_short_says_so() {
+        let mut cut = record([0.5, 0.7]);
+        cut.timed.retain(|timed| timed.pass == 1);
+        let text = tables("zen", &cut);
+        assert!(
+            text.contains("Not whole") && text.contains("50 %"),
+            "{text}"
+        );
+    }
+
+    #[test]
     fn a_pass_of_a_step_is_none_of_a_record() {
         for (line, expected) in [
             (r#"{"pass":2}"#, true),
@@ -168,6 +188,10 @@ that of multiply-adds in registers, probed beside each sample.
         let text = format!("before\n{other}{begin}old\n{end}after\n");
         let filled = with_tables(&text, &marks, "new\n").expect("marks");
         assert_eq!(filled, format!("before\n{other}{begin}new\n{end}after\n"));
+        let twice = format!("{text}between\n{begin}older\n{end}");
+        let filled = with_tables(&twice, &marks, "new\n").expect("marks");
+        assert_eq!(filled.matches("new\n").count(), 2, "{filled}");
+        assert!(!filled.contains("old"), "{filled}");
         assert!(with_tables("no marks", &marks, "new\n").is_err());
         assert!(with_tables(begin, &marks, "new\n").is_err());
     }

@@ -18,9 +18,14 @@ struct Timed {
     /// The suite of bench-harness that the case is one of.
     of: String,
     network: Option<String>,
-    layers: String,
-    batch: usize,
+    layers: Option<String>,
+    batch: Option<usize>,
     optimizer: Option<String>,
+    m: Option<usize>,
+    n: Option<usize>,
+    k: Option<usize>,
+    op: Option<String>,
+    #[serde(default = "one")]
     threads: usize,
     r#impl: String,
     /// `None` where it was left out.
@@ -28,6 +33,11 @@ struct Timed {
     figures: Option<Figures>,
     /// Why it was left out.
     left_out: Option<String>,
+}
+
+/// The threads of a line that does not say: what the workers take them to be.
+fn one() -> usize {
+    1
 }
 
 /// What it took.
@@ -67,17 +77,16 @@ impl Saved {
 impl Timed {
     /// What was timed, in the words of the other tables.
     fn case(&self) -> String {
-        let network = self.network.as_ref().map(|name| format!("{name} "));
-        let optimizer = self.optimizer.as_ref().map(|name| format!(" {name}"));
-        format!(
-            "{} {}{} x{}{}, {} T",
-            self.of,
-            network.unwrap_or_default(),
-            self.layers,
-            self.batch,
-            optimizer.unwrap_or_default(),
-            self.threads
-        )
+        let mut words = vec![self.of.clone()];
+        words.extend(self.network.clone());
+        words.extend(self.layers.clone());
+        words.extend(self.batch.map(|batch| format!("x{batch}")));
+        words.extend(self.optimizer.clone());
+        words.extend(self.op.clone());
+        if let (Some(m), Some(n), Some(k)) = (self.m, self.n, self.k) {
+            words.push(format!("{m}x{n}x{k}"));
+        }
+        format!("{}, {} T", words.join(" "), self.threads)
     }
 }
 
@@ -102,9 +111,11 @@ pub(super) fn table(name: &str, record: &Saved) -> String {
         let is_it = |timed: &&Timed| timed.case() == case && timed.r#impl == library;
         timed.iter().find(is_it)
     };
+    let part = machine.part.as_ref();
+    let part = part.map_or(String::new(), |why| format!(" This is a part: {why}."));
     let mut text = format!(
         "Record `{name}`: {}, {}, revision {}. Ours: time of a step. Others: how many times as long, \
-         the median of paired ratios with its 95 % interval.\n\n",
+         the median of paired ratios with its 95 % interval.{part}\n\n",
         machine.name(),
         machine.rustc,
         machine.revision
@@ -159,10 +170,37 @@ mod tests {
     use crate::records::tests::MACHINE;
 
     #[test]
+    fn products_and_lines_without_threads_are_cases_too() {
+        let case = |line: &str| {
+            let timed: Timed = serde_json::from_str(line).expect("a line");
+            timed.case()
+        };
+        let product = r#"{"of":"gemm","m":2,"n":3,"k":4,"op":"nt","impl":"ours"}"#;
+        assert_eq!(case(product), "gemm nt 2x3x4, 1 T");
+        let network = r#"{"of":"infer","layers":"7,5","threads":2,"impl":"ours"}"#;
+        assert_eq!(case(network), "infer 7,5, 2 T");
+    }
+
+    #[test]
+    fn a_part_says_so() {
+        let mut machine: Machine = serde_json::from_str(MACHINE).expect("a machine");
+        machine.part = Some("stopped after 8 minutes".to_owned());
+        let record = Saved {
+            machine,
+            timed: Vec::new(),
+        };
+        let text = table("zen", &record);
+        assert!(
+            text.contains("This is a part: stopped after 8 minutes."),
+            "{text}"
+        );
+    }
+
+    #[test]
     fn a_table_by_hand() {
         let line = |r#impl: &str, threads: u32, ns: u32, over: f64| {
             format!(
-                r#"{{"suite":"peers","of":"train","network":"A","layers":"7,5","batch":8,"optimizer":"sgd","threads":{threads},"impl":"{impl}","median_ns":{ns},"over_ours":{over},"over_ours_low":{over},"over_ours_high":{over}}}"#
+                r#"{{"schema_version":1,"suite":"peers","of":"train","network":"A","layers":"7,5","batch":8,"optimizer":"sgd","threads":{threads},"impl":"{impl}","median_ns":{ns},"over_ours":{over},"over_ours_low":{over},"over_ours_high":{over}}}"#
             )
         };
         let directory = std::env::temp_dir().join(format!("peers-{}", std::process::id()));
@@ -174,7 +212,7 @@ mod tests {
             line("slow 1.0", 1, 4000, 2.0),
             line("slower 2", 1, 64_000, 32.0),
             line(OURS, 2, 1000, 1.0),
-            r#"{"suite":"peers","of":"train","network":"A","layers":"7,5","batch":8,"optimizer":"sgd","threads":2,"impl":"slower 2","left_out":"no answer in 60 s"}"#.to_owned(),
+            r#"{"schema_version":1,"suite":"peers","of":"train","network":"A","layers":"7,5","batch":8,"optimizer":"sgd","threads":2,"impl":"slower 2","left_out":"no answer in 60 s"}"#.to_owned(),
             line("slow 1.0", 2, 8000, 8.0),
         ];
         std::fs::write(&path, lines.join("\n")).expect("a file");

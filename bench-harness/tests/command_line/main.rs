@@ -189,7 +189,7 @@ fn a_slower_case_of_a_record_is_found_beside_a_wild_one() {
             for (case, fraction) in [("calm", fraction), ("wild", wild)] {
                 let (low, high) = (fraction - 0.01, fraction + 0.01);
                 text += &format!(
-                    "\n{{\"pass\":{pass},\"suite\":\"train\",\"case\":\"{case}\",\"isa\":\"avx2\",\
+                    "\n{{\"schema_version\":1,\"pass\":{pass},\"suite\":\"train\",\"case\":\"{case}\",\"isa\":\"avx2\",\
                      \"threads\":1,\"median_ns\":1.0,\"gflop_per_s\":1.0,\
                      \"fraction_of_peak\":{fraction},\"fraction_low\":{low},\
                      \"fraction_high\":{high}}}"

@@ -72,6 +72,106 @@ fn mistakes_are_named() {
     }
 }
 
+/// A program under test that does this with the words of `sample`.
+#[cfg(unix)]
+fn program(name: &str, does: &str) -> String {
+    use std::os::unix::fs::PermissionsExt;
+
+    let directory = format!("{}/programs", env!("CARGO_TARGET_TMPDIR"));
+    std::fs::create_dir_all(&directory).expect("a directory");
+    let path = format!("{directory}/{name}");
+    std::fs::write(&path, format!("#!/bin/sh\n{does}\n")).expect("a file");
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).expect("a mode");
+    path
+}
+
+#[test]
+#[cfg(unix)]
+fn a_program_that_fails_is_named_and_no_verdict_given() {
+    for (name, does, words) in [
+        ("ends", "echo 1; read x; exit 7", "exit status: 7"),
+        ("ends-at-once", "echo 1; exit 7", "exit status: 7"),
+        ("ends-unready", "exit 7", "exit status: 7"),
+        ("crashes", "echo 1; read x; kill -11 $$", "signal: 11"),
+        ("is-silent", "exec sleep 60", "no answer in 1 s"),
+        ("stops", "echo 1; exec sleep 60", "no answer in 1 s"),
+        ("floods", "exec yes", "expected a number"),
+        ("floods-numbers", "exec yes 1", "before it is asked"),
+        ("floods-a-line", "exec cat /dev/zero", "expected a number"),
+        (
+            "never-ends",
+            "echo 1; read x; echo y; exec sleep 60",
+            "expected a number",
+        ),
+    ] {
+        let path = program(name, does);
+        let output = run(&format!(
+            "compare PROGRAM {path} --limit-s 1 --launches 2 --pairs 2 -- infer --layers 5,4,3"
+        ));
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{name}: {errors}");
+        assert!(output.stdout.is_empty(), "{name}");
+        assert!(errors.contains(words) && errors.contains(&path), "{errors}");
+    }
+}
+
+#[test]
+#[cfg(unix)]
+fn a_program_of_the_current_directory_needs_no_path() {
+    let path = program("here", "exit 7");
+    let directory = std::path::Path::new(&path).parent().expect("a directory");
+    let output = Command::new(PROGRAM)
+        .current_dir(directory)
+        .args(["compare", "here", "here"])
+        .output()
+        .expect("the program starts");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(errors.contains("exit status: 7"), "{errors}");
+}
+
+#[test]
+#[cfg(unix)]
+fn a_check_that_was_cut_short_leaves_no_lines() {
+    let check = format!("{}/check-compare", env!("CARGO_MANIFEST_DIR"));
+    let lines = format!("{}/checked.jsonl", env!("CARGO_TARGET_TMPDIR"));
+    for (name, does, code, are_there) in [
+        ("fails", "[ $1 = machine ] || exit 1", 2, false),
+        ("says-nothing", "exit 0", 2, false),
+        ("is-interrupted", "[ $1 = machine ] || exit 130", 130, false),
+        ("is-noisy", "echo '\"verdict\":\"same\"'", 1, true),
+    ] {
+        std::fs::write(&lines, "what was there").expect("a file");
+        let output = Command::new(&check)
+            .args(["--program", &program(name, does), "--lines", &lines])
+            .output()
+            .expect("bash");
+        assert_eq!(output.status.code(), Some(code), "{name}: {output:?}");
+        let found = std::fs::read_to_string(&lines);
+        assert_eq!(found.is_ok(), are_there, "{name}");
+        assert!(
+            !found.is_ok_and(|text| text.lines().any(str::is_empty)),
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn a_machine_alone_is_no_record() {
+    let directory = format!("{}/alone", env!("CARGO_TARGET_TMPDIR"));
+    std::fs::create_dir_all(&directory).expect("a directory");
+    let machine = run("machine").stdout;
+    std::fs::write(format!("{directory}/machine.jsonl"), machine).expect("a file");
+    let output = run(&format!(
+        "run --save x --records {directory} --lines {directory}/machine.jsonl"
+    ));
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        !output.status.success() && errors.contains("got nothing"),
+        "{errors}"
+    );
+    assert!(!std::path::Path::new(&format!("{directory}/x.jsonl")).exists());
+}
+
 /// Whether the process catches the signal that Ctrl-C sends.
 #[cfg(target_os = "linux")]
 fn listens(pid: u32) -> bool {
