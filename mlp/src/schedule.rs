@@ -44,7 +44,10 @@ const ONE_CYCLE_UP: f64 = 0.3;
 #[derive(Clone, Debug, PartialEq)]
 #[must_use]
 pub struct Schedule {
-    shape: Shape,
+    first: Shape,
+    /// What follows, in the order of the calls of [`Schedule::then`]. A list, however many there are:
+    /// nothing here calls itself once for each part.
+    parts: Vec<Part>,
     unit: Option<Unit>,
 }
 
@@ -63,19 +66,25 @@ enum Shape {
     Cosine { length: u64, last: f32 },
     Warmup { length: u64, first: f32 },
     OneCycle { length: u64 },
-    Then(Box<Sequence>),
 }
 
+/// A part of a schedule that is not its first.
 #[derive(Clone, Debug, PartialEq)]
-struct Sequence {
-    first: Shape,
+struct Part {
+    /// The count it starts from: it rules from there on, unless a part behind it in the list does.
+    start: u64,
+    /// The same since the start of the schedule that it was a part of: what the caller gave.
     at: u64,
-    second: Shape,
+    shape: Shape,
 }
 
 impl Schedule {
     fn new(shape: Shape) -> Self {
-        Self { shape, unit: None }
+        Self {
+            first: shape,
+            parts: Vec::new(),
+            unit: None,
+        }
     }
 
     /// Always 1.
@@ -152,10 +161,14 @@ impl Schedule {
     /// assert_eq!([0, 1, 2, 3].map(|t| schedule.factor(t)), [0.5, 0.75, 1.0, 0.5]);
     /// ```
     pub fn then(mut self, at: u64, next: Self) -> Self {
-        self.shape = Shape::Then(Box::new(Sequence {
-            first: self.shape,
+        self.parts.push(Part {
+            start: at,
             at,
-            second: next.shape,
+            shape: next.first,
+        });
+        self.parts.extend(next.parts.into_iter().map(|part| Part {
+            start: at.saturating_add(part.start),
+            ..part
         }));
         self
     }
@@ -173,8 +186,16 @@ impl Schedule {
     }
 
     /// The factor after `count` steps or epochs.
+    ///
+    /// # Complexity
+    /// Looks at each part that has not begun, and at the one that rules.
     pub fn factor(&self, count: u64) -> f32 {
-        self.shape.factor(count) as f32
+        let ruling = self.parts.iter().rev().find(|part| part.start <= count);
+        let factor = match ruling {
+            Some(part) => part.shape.factor(count - part.start),
+            None => self.first.factor(count),
+        };
+        factor as f32
     }
 
     /// The factor after so many steps and epochs.
@@ -193,7 +214,7 @@ impl Schedule {
 
     /// Checks that it says what it counts, if that makes a difference.
     pub(crate) fn check_unit(&self) -> Result<(), MlpError> {
-        if self.unit.is_some() || self.shape == Shape::Constant {
+        if self.unit.is_some() || (self.first == Shape::Constant && self.parts.is_empty()) {
             return Ok(());
         }
         Err(MlpError::Setting {
@@ -205,7 +226,12 @@ impl Schedule {
 
     /// Checks the settings.
     pub(crate) fn check(&self) -> Result<(), MlpError> {
-        self.shape.check()
+        self.first.check()?;
+        for part in &self.parts {
+            at_least("schedule: at", part.at, 1, "at least 1")?;
+            part.shape.check()?;
+        }
+        Ok(())
     }
 }
 
@@ -237,10 +263,6 @@ impl Shape {
                     arc(1.0, ONE_CYCLE_LAST, (t.min(end) - top) / (end - top))
                 }
             }
-            Self::Then(ref sequence) => match count.checked_sub(sequence.at) {
-                None => sequence.first.factor(count),
-                Some(count) => sequence.second.factor(count),
-            },
         }
     }
 
@@ -262,11 +284,6 @@ impl Shape {
             }
             // Of three, 30 % end before they begin.
             Self::OneCycle { length } => at_least("schedule: length", length, 4, "at least 4"),
-            Self::Then(ref sequence) => {
-                at_least("schedule: at", sequence.at, 1, "at least 1")?;
-                sequence.first.check()?;
-                sequence.second.check()
-            }
         }
     }
 }
@@ -321,6 +338,41 @@ mod tests {
                 epsilon = 1e-9
             );
         }
+    }
+
+    /// As many as no stack has room for.
+    #[test]
+    fn any_number_of_parts_follow_each_other() {
+        let parts = 300_000;
+        let long = (1..=parts).fold(Schedule::constant(), |schedule, at| {
+            schedule.then(at, Schedule::cosine(1, 0.25))
+        });
+        let long = long.per_step();
+        long.check().unwrap();
+        assert_eq!(long.clone(), long);
+        assert_eq!(
+            [0, 7, parts, parts + 1].map(|t| long.factor(t)),
+            [1.0, 1.0, 1.0, 0.25]
+        );
+        let bad = long.then(
+            parts + 1,
+            Schedule::constant().then(0, Schedule::constant()),
+        );
+        assert!(bad.check().is_err());
+    }
+
+    #[test]
+    fn parts_of_parts_count_from_their_own_start() {
+        let inner = || Schedule::exponential(0.5).then(2, Schedule::step(1, 0.1));
+        let whole = Schedule::constant().then(3, inner());
+        let expected = [1.0, 1.0, 1.0, 1.0, 0.5, 1.0, 0.1];
+        check(
+            &whole,
+            &[0, 1, 2, 3, 4, 5, 6].map(|t| (t, expected[t as usize])),
+        );
+        // One that starts before those given earlier leaves them no time.
+        let whole = whole.then(1, Schedule::exponential(0.5));
+        check(&whole, &[(0, 1.0), (1, 1.0), (2, 0.5), (6, 1.0 / 32.0)]);
     }
 
     #[test]
