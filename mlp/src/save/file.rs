@@ -9,6 +9,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::error::ModelFileError;
 
+/// Symbolic links that are followed, one after the other; as many as Linux follows.
+const MAX_LINKS: usize = 40;
+
 fn failed(path: &Path, error: &io::Error) -> ModelFileError {
     ModelFileError::Io {
         file: path.display().to_string(),
@@ -24,8 +27,11 @@ pub(super) fn read(path: &Path) -> Result<Vec<u8>, ModelFileError> {
 /// Makes `bytes` the content of the file: whoever opens it, even after a loss of power, finds the old
 /// content or the new one.
 ///
-/// The bytes go to a file beside it, and to the disk; then that file takes the name.
+/// The bytes go to a file beside it, and to the disk; then that file takes the name. Of a symbolic link it
+/// is the file at its end that is replaced. What is there and no regular file is left alone.
 pub(super) fn replace(path: &Path, bytes: &[u8]) -> Result<(), ModelFileError> {
+    let end = end_of_links(path).map_err(|error| failed(path, &error))?;
+    let path = end.as_path();
     let beside = name_beside(path).ok_or_else(|| ModelFileError::Io {
         file: path.display().to_string(),
         message: "no name of a file".into(),
@@ -37,6 +43,28 @@ pub(super) fn replace(path: &Path, bytes: &[u8]) -> Result<(), ModelFileError> {
         return Err(failed(path, &error));
     }
     sync_folder(path).map_err(|error| failed(path, &error))
+}
+
+/// The place that a path names, symbolic links followed: that of a regular file, or of nothing yet.
+fn end_of_links(path: &Path) -> io::Result<PathBuf> {
+    let mut end = path.to_path_buf();
+    for _ in 0..MAX_LINKS {
+        let kind = match fs::symlink_metadata(&end) {
+            Ok(found) => found.file_type(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(end),
+            Err(error) => return Err(error),
+        };
+        if !kind.is_symlink() {
+            return match kind.is_file() {
+                true => Ok(end),
+                false => Err(io::Error::other("expected a regular file, or none yet")),
+            };
+        }
+        // A target may be relative to the folder of the link, which `join` drops if it is not.
+        let target = fs::read_link(&end)?;
+        end = end.parent().unwrap_or(Path::new("")).join(target);
+    }
+    Err(io::Error::other("too many symbolic links"))
 }
 
 /// A name in the same folder that no other call of any process uses.

@@ -37,6 +37,9 @@ const VERSION: u32 = 1;
 /// it.
 const UNUSED: &str = ".num_batches_tracked";
 
+/// End of the name of running variances, which are not negative.
+const VARIANCE: &str = ".running_var";
+
 /// Beginning of the names of what an optimiser remembers.
 const OPTIMIZER: &str = "optimizer.";
 
@@ -89,13 +92,14 @@ impl Mlp {
     /// names that `torch.nn.Sequential` gives them, so in Python
     /// `model.load_state_dict(safetensors.torch.load_file(path))` fills a `Sequential` of the same
     /// layers. A file of that name is replaced in one piece: at no moment is there half a model.
+    /// A symbolic link stays one: the file at its end is replaced.
     ///
     /// # Complexity
     /// The parameters are written once; as much memory again for the time of the call.
     ///
     /// # Errors
-    /// [`MlpError::ModelFile`] if the file cannot be written; what was there before is then still
-    /// there.
+    /// [`MlpError::ModelFile`] if the file cannot be written, or there is something of that name which is no
+    /// regular file, such as a folder or a device; what was there before is then still there.
     ///
     /// ```
     /// use mlp::Mlp;
@@ -337,7 +341,9 @@ fn read(
 ) -> Result<(), ModelFileError> {
     for parameter in parameters {
         let name = format!("{prefix}{}", parameter.name);
-        file.copy(&name, &shape(&parameter), &mut values[parameter.range()])?;
+        let least = name.ends_with(VARIANCE).then_some(0.0);
+        let to = &mut values[parameter.range()];
+        file.copy(&name, &shape(&parameter), least, to)?;
     }
     Ok(())
 }

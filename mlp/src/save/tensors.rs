@@ -125,11 +125,13 @@ impl<'a> TensorFile<'a> {
         self.find(name, shape).map(drop)
     }
 
-    /// Copies a tensor of this shape to memory of as many elements; all have to be finite.
+    /// Copies a tensor of this shape to memory of as many elements; all have to be finite, and of at least
+    /// `least` where there is such a bound.
     pub(super) fn copy(
         &self,
         name: &str,
         shape: &[usize],
+        least: Option<f32>,
         to: &mut [f32],
     ) -> Result<(), ModelFileError> {
         let tensor = self.find(name, shape)?;
@@ -139,6 +141,12 @@ impl<'a> TensorFile<'a> {
             if !to.is_finite() {
                 let got = format!("{to} at index {index}");
                 return Err(self.wrong(name, "finite values".into(), got));
+            }
+            if let Some(least) = least
+                && *to < least
+            {
+                let got = format!("{to} at index {index}");
+                return Err(self.wrong(name, format!("values of at least {least}"), got));
             }
         }
         Ok(())

@@ -382,6 +382,75 @@ fn a_file_that_cannot_be_written_is_an_error_that_leaves_nothing() {
     assert!(net.save("").is_err());
 }
 
+#[cfg(unix)]
+#[test]
+fn a_link_stays_a_link_and_what_is_no_file_stays_what_it_is() {
+    use std::os::unix::fs::symlink;
+    let folder = Folder::new();
+    let at = |name: &str| folder.0.join(name);
+    let net = small().build().unwrap();
+    fs::create_dir(at("elsewhere")).unwrap();
+    fs::write(at("elsewhere/model"), "old").unwrap();
+    // Absolute, relative, two in a row, and one to a file that does not exist yet.
+    symlink(at("elsewhere/model"), at("absolute")).unwrap();
+    symlink("elsewhere/model", at("relative")).unwrap();
+    symlink("relative", at("second")).unwrap();
+    symlink("elsewhere/new", at("early")).unwrap();
+    for (link, target) in [
+        ("absolute", "elsewhere/model"),
+        ("relative", "elsewhere/model"),
+        ("second", "elsewhere/model"),
+        ("early", "elsewhere/new"),
+    ] {
+        let _ = fs::remove_file(at("elsewhere/new"));
+        fs::write(at("elsewhere/model"), "old").unwrap();
+        net.save(at(link)).unwrap();
+        assert!(
+            fs::symlink_metadata(at(link)).unwrap().is_symlink(),
+            "{link}"
+        );
+        assert!(
+            fs::symlink_metadata(at(target)).unwrap().is_file(),
+            "{target}"
+        );
+        assert_eq!(
+            Mlp::load(at(target)).unwrap().parameters(),
+            net.parameters()
+        );
+    }
+    symlink("circle", at("circle")).unwrap();
+    assert!(message(net.save(at("circle")).unwrap_err()).contains("too many symbolic links"));
+    // A socket is as little a file as a device.
+    let socket = std::os::unix::net::UnixListener::bind(at("socket")).unwrap();
+    symlink("socket", at("to-socket")).unwrap();
+    symlink("elsewhere", at("to-folder")).unwrap();
+    let names = folder.names().len();
+    for name in ["socket", "to-socket", "elsewhere", "to-folder"] {
+        let words = message(net.save(at(name)).unwrap_err());
+        assert!(words.contains("expected a regular file"), "{name}: {words}");
+    }
+    assert!(!fs::symlink_metadata(at("socket")).unwrap().is_file());
+    assert_eq!(folder.names().len(), names);
+    drop(socket);
+}
+
+#[test]
+fn a_negative_variance_is_refused() {
+    let folder = Folder::new();
+    let net = Mlp::builder(3).dense(4).batch_norm().relu().dense(2);
+    let mut net = net.build().unwrap();
+    net.save(folder.file()).unwrap();
+    let var = net.network.graph.parameters().buffers().last().unwrap();
+    assert_eq!(var.name, "1.running_var");
+    net.network.parameters[var.range()][2] = -1.0;
+    net.save(folder.file()).unwrap();
+    let expected = "tensor 1.running_var: expected values of at least 0, got -1 at index 2";
+    let words = message(Mlp::load(folder.file()).unwrap_err());
+    assert!(words.ends_with(expected), "{words}");
+    let words = message(net.load_parameters(folder.file()).unwrap_err());
+    assert!(words.ends_with(expected), "{words}");
+}
+
 #[test]
 fn the_precision_is_saved_and_is_a_lower_bound() {
     let folder = Folder::new();
