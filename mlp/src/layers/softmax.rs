@@ -45,12 +45,24 @@ pub(crate) fn scores(graph: &Graph, loss: Loss) -> Option<NodeId> {
 }
 
 /// Refuses probabilities where the loss would take them for scores: softmax or a sigmoid in front of layers
-/// that hand its values on, where the loss goes around it only at the very end; and softmax before binary
-/// cross-entropy, by which every answer would be a yes: the sigmoid of what is above 0 is above 1/2.
+/// without parameters that hand its values on one by one, dropout and activations, where the loss goes around
+/// it only at the very end. Normalisation, like a dense layer, has a learned scale with which what it makes of
+/// probabilities may become scores of any size. Refuses also softmax before binary cross-entropy, by which every answer would be a yes: the sigmoid of what is above 0 is above 1/2.
 pub(crate) fn check_end(graph: &Graph, loss: Loss) -> Result<(), MlpError> {
     let mut end = graph.outputs();
-    while let Op::Reshape { x } | Op::Copy { x } | Op::Dropout { x, .. } = graph.node(end).op {
-        end = x;
+    loop {
+        let (op, of_logits) = (&graph.node(end).op, loss == Loss::BinaryCrossEntropy);
+        end = match *op {
+            Op::Activation {
+                activation: Activation::Sigmoid,
+                ..
+            } if of_logits => break,
+            Op::Reshape { x }
+            | Op::Copy { x }
+            | Op::Dropout { x, .. }
+            | Op::Activation { x, .. } => x,
+            _ => break,
+        };
     }
     let last = end == graph.outputs();
     let got = match (graph.node(end).op, loss) {

@@ -214,6 +214,22 @@ fn probabilities_are_not_taken_for_scores() {
             "softmax before other layers",
         ),
         (
+            Mlp::builder(4).dense(3).softmax().relu(),
+            "softmax before other layers",
+        ),
+        (
+            Mlp::builder(4).dense(3).softmax().dropout(0.5).tanh(),
+            "softmax before other layers",
+        ),
+        (
+            Mlp::builder(4)
+                .dense(3)
+                .sigmoid()
+                .relu()
+                .loss(Loss::BinaryCrossEntropy),
+            "a sigmoid before other layers",
+        ),
+        (
             Mlp::builder(4)
                 .dense(3)
                 .softmax()
