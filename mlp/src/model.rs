@@ -379,6 +379,7 @@ impl Mlp {
         self.network.check_inputs(x)?;
         let mut out = Matrix::checked(x.rows(), self.network.outputs())?;
         check_matrix("inputs", x)?;
+        self.network.check_symbols(x)?;
         self.ask(x.rows(), |engine, team| {
             evaluate::answer(&self.network, engine, x, answer, out.view_mut(), team)
         })?;
@@ -388,6 +389,7 @@ impl Mlp {
     /// Checks that data fit the network; that they are finite, [`Data`] has seen to.
     pub(crate) fn check_data(&self, data: Data<'_>) -> Result<(), MlpError> {
         self.network.check_inputs(data.inputs())?;
+        self.network.check_symbols(data.inputs())?;
         let loss = self.network.spec.loss;
         loss.check(data.n_samples(), self.network.outputs(), data.targets())
     }
@@ -395,7 +397,7 @@ impl Mlp {
     fn check_features(&self, x: MatRef<'_>) -> Result<(), MlpError> {
         self.network.check_inputs(x)?;
         check_matrix("inputs", x)?;
-        Ok(())
+        self.network.check_symbols(x)
     }
 
     /// Checks that the outputs are those of classes of which each sample has one.

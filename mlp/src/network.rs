@@ -1,6 +1,6 @@
 //! A network ready to run: its graph, its parameters, and the kernels for this CPU.
 
-use kernels::{Isa, Kernels, MatRef, Precision};
+use kernels::{Isa, KernelError, Kernels, MatRef, Precision};
 
 use crate::builder::MlpBuilder;
 use crate::error::MlpError;
@@ -110,6 +110,32 @@ impl Network {
                 let layer = gamma.trim_end_matches(".weight").to_owned();
                 let rows = self.graph.node(x).shape.rows.of(samples);
                 return Err(MlpError::BatchTooSmall { layer, rows });
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks that samples of a network that embeds symbols are numbers of those it has a row for, which
+    /// would else be found by the first call that looks one up.
+    pub(crate) fn check_symbols(&self, x: MatRef<'_>) -> Result<(), MlpError> {
+        for id in self.graph.forward_nodes() {
+            let Op::Embedding { table, .. } = self.graph.node(id).op else {
+                continue;
+            };
+            let symbols = self.graph.parameters().get(table).rows;
+            for row in 0..x.rows() {
+                for col in 0..x.cols() {
+                    let number = *x.at(row, col);
+                    if !(number >= 0.0 && number < symbols as f32 && number.fract() == 0.0) {
+                        return Err(MlpError::Kernel(KernelError::Number {
+                            op: "embedding",
+                            row,
+                            col,
+                            number: number.to_string(),
+                            rows: symbols,
+                        }));
+                    }
+                }
             }
         }
         Ok(())

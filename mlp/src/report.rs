@@ -94,8 +94,9 @@ pub enum StopReason {
     TimeBudget,
     /// The callback said so.
     Callback,
-    /// A loss, a gradient, the learning rate or a parameter was NaN or infinite. The network has the last parameters known to be
-    /// good: those that the last finished epoch ended with, or those from before the training.
+    /// A loss, a gradient, the learning rate or a parameter was NaN or infinite. The network has the last
+    /// parameters known to be good: those that the last epoch of the report ended with, or those from before
+    /// the training. An epoch whose parameters have no finite loss is not in the report.
     NonFinite,
 }
 

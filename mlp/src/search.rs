@@ -349,6 +349,8 @@ impl Search {
                 let train = train.gather(data, &fold.train)?;
                 let test = test.gather(data, &fold.test)?;
                 let mut net = builder.build().map_err(named)?;
+                // All of them, before the first fold is trained on.
+                net.check_data(data).map_err(named)?;
                 let report = net.fit(train, &config).map_err(named)?;
                 let score = net.evaluate(test).map_err(named)?;
                 let diverged = report.stop_reason == StopReason::NonFinite;

@@ -333,6 +333,7 @@ fn a_training_that_diverges_ends_with_good_parameters() {
         let report = net.fit(&data, &settings.batch_size(batch_size)).unwrap();
         assert_eq!(report.stop_reason, StopReason::NonFinite, "{report}");
         assert_eq!(net.parameters(), before);
+        assert_eq!((report.epochs, net.progress.epochs), (0, 0), "{report}");
         assert!(net.evaluate(&data).unwrap().loss.is_finite());
     }
 }

@@ -7,7 +7,7 @@ use std::time::Instant;
 use kernels::Team;
 
 use crate::config::TrainConfig;
-use crate::data::{BatchBuffer, Batches, Data};
+use crate::data::{BatchBuffer, Batches, Data, check_matrix};
 use crate::epoch::EpochSums;
 use crate::error::MlpError;
 use crate::evaluate::evaluate;
@@ -130,7 +130,7 @@ fn train(
         batches: Batches::new(data.n_samples(), batch_size, seed)?.drop_last(config.drop_last),
         buffer: BatchBuffer::new(data, batch_size)?,
         evaluator: Engine::new(network, Passes::Forward),
-        good: network.parameters.clone(),
+        good: Good::new(trainer.network()),
         best: Best::new(config),
         history: Vec::with_capacity(max_epochs.min(HISTORY_RESERVE)),
         clock,
@@ -146,7 +146,10 @@ pub(crate) fn check(mlp: &Mlp, data: Data<'_>, config: &TrainConfig<'_>) -> Resu
     for data in [Some(data), config.validation].into_iter().flatten() {
         match config.loss_fn {
             // Which targets it can use, the user's own loss knows best.
-            Some(_) => mlp.network.check_inputs(data.inputs())?,
+            Some(_) => {
+                mlp.network.check_inputs(data.inputs())?;
+                mlp.network.check_symbols(data.inputs())?;
+            }
             None => mlp.check_data(data)?,
         }
     }
@@ -187,8 +190,7 @@ struct Training<'t, 'c> {
     batches: Batches,
     buffer: BatchBuffer,
     evaluator: Engine,
-    /// The newest parameters known to be good: they began an epoch, and gave a finite loss.
-    good: Buffer,
+    good: Good,
     best: Best,
     history: Vec<EpochReport>,
     clock: Instant,
@@ -256,12 +258,18 @@ impl Training<'_, '_> {
             let loss = self.trainer.loss_of_finite(inputs, batch.into(), own, team);
             let loss = match loss {
                 Ok(loss) => loss,
-                Err(MlpError::NonFiniteLoss { .. }) => return Ok(NON_FINITE),
+                Err(MlpError::NonFiniteLoss { .. }) => {
+                    // A loss of one's own may be at fault, rather than what it is of.
+                    let own = self.config.loss_fn.is_some();
+                    if is_first && own && check_matrix("outputs", self.trainer.scores()?).is_ok() {
+                        self.good.keep(self.trainer.network(), self.history.len());
+                    }
+                    return Ok(NON_FINITE);
+                }
                 Err(error) => return Err(error),
             };
             if is_first {
-                let parameters = &self.trainer.network().network.parameters;
-                self.good.copy_from_slice(parameters);
+                self.good.keep(self.trainer.network(), self.history.len());
                 is_first = false;
             }
             match self.trainer.descend(inputs, team) {
@@ -335,6 +343,9 @@ impl Training<'_, '_> {
             plateau.see(settings, watched);
         }
         if let Some(validation) = validation {
+            if validation.loss.is_finite() {
+                self.good.keep(self.trainer.network(), self.history.len());
+            }
             let mlp = self.trainer.network();
             self.best.see(epoch, validation, mlp);
         }
@@ -371,11 +382,16 @@ impl Training<'_, '_> {
         met.map(|(_, reason)| reason)
     }
 
-    /// Goes back to good parameters; what the optimiser remembers of the others is forgotten.
+    /// Goes back to good parameters; what the optimiser remembers of the others is forgotten. The epoch
+    /// that ended with parameters without a finite loss is none: counts and history are without it.
     fn fall_back(&mut self) {
+        let lost = self.history.len() - self.good.epochs;
+        self.history.truncate(self.good.epochs);
         let Mlp { network, progress } = self.trainer.network_mut();
-        network.parameters.copy_from_slice(&self.good);
+        network.parameters.copy_from_slice(&self.good.parameters);
         progress.state.forget();
+        progress.epochs -= lost as u64;
+        progress.unfinished = self.good.unfinished;
     }
 
     fn progress_steps(&self) -> u64 {
@@ -420,6 +436,35 @@ enum EpochEnd {
 struct EpochMeans {
     loss: f32,
     gradient_norm: Option<f32>,
+}
+
+/// The newest parameters known to be good: an epoch, or what came before the training, ended with them, and
+/// a loss of theirs is finite.
+struct Good {
+    parameters: Buffer,
+    /// How many epochs of this training they have seen, and how much of one before it.
+    epochs: usize,
+    unfinished: Option<EpochSums>,
+}
+
+impl Good {
+    /// Those that a training starts from.
+    fn new(mlp: &Mlp) -> Self {
+        Self {
+            parameters: mlp.network.parameters.clone(),
+            epochs: 0,
+            unfinished: mlp.progress.unfinished,
+        }
+    }
+
+    /// Those after so many epochs.
+    fn keep(&mut self, mlp: &Mlp, epochs: usize) {
+        self.parameters.copy_from_slice(&mlp.network.parameters);
+        self.epochs = epochs;
+        if epochs > 0 {
+            self.unfinished = None;
+        }
+    }
 }
 
 /// The best epoch so far, and how long early stopping has waited for a better one.

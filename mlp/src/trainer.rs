@@ -221,6 +221,8 @@ impl<'n> Trainer<'n> {
         team: &Team,
     ) -> Result<f32, MlpError> {
         let data = data.into();
+        self.mlp.network.check_batch(data.inputs())?;
+        self.mlp.check_data(data)?;
         let loss = self.loss_of_finite(data.inputs(), data.into(), None, team)?;
         self.descend(data.inputs(), team)?;
         Ok(loss.mean)
@@ -264,8 +266,7 @@ impl<'n> Trainer<'n> {
         mut loss: impl FnMut(LossBatch<'_>) -> f32,
     ) -> Result<f32, MlpError> {
         let x = x.into();
-        self.mlp.network.check_batch(x)?;
-        check_matrix("inputs", x)?;
+        self.check_inputs(x)?;
         let aim = Aim::new(targets, None);
         let loss = self.loss_of_finite(x, aim, Some(&mut loss), team)?;
         self.descend(x, team)?;
@@ -294,15 +295,24 @@ impl<'n> Trainer<'n> {
         Ok(loss)
     }
 
-    /// The forward pass and the loss, after a look at every input.
+    /// Looks at every input of a step.
+    fn check_inputs(&self, x: MatRef<'_>) -> Result<(), MlpError> {
+        self.mlp.network.check_batch(x)?;
+        check_matrix("inputs", x)?;
+        self.mlp.network.check_symbols(x)
+    }
+
+    /// The forward pass and the loss, after a look at every input and target.
     fn loss_of(
         &mut self,
         x: MatRef<'_>,
         targets: Targets<'_>,
         team: &Team,
     ) -> Result<f32, MlpError> {
-        self.mlp.network.check_batch(x)?;
-        check_matrix("inputs", x)?;
+        self.check_inputs(x)?;
+        let network = &self.mlp.network;
+        let loss = network.spec.loss;
+        loss.check(x.rows(), network.outputs(), targets)?;
         let aim = Aim::new(targets, None);
         Ok(self.loss_of_finite(x, aim, None, team)?.mean)
     }
@@ -367,8 +377,7 @@ impl<'n> Trainer<'n> {
         team: &Team,
     ) -> Result<MatRef<'_>, MlpError> {
         let x = x.into();
-        self.mlp.network.check_batch(x)?;
-        check_matrix("inputs", x)?;
+        self.check_inputs(x)?;
         self.engine.set_step(self.mlp.progress.state.step);
         self.engine.forward(&self.mlp.network, x, team)
     }
@@ -462,6 +471,11 @@ impl<'n> Trainer<'n> {
     /// The network as it is now.
     pub fn network(&self) -> &Mlp {
         self.mlp
+    }
+
+    /// What the last forward pass gave the loss.
+    pub(crate) fn scores(&self) -> Result<MatRef<'_>, MlpError> {
+        self.engine.scores()
     }
 
     /// The network, to be changed by those who know what they do: the training loop.

@@ -144,10 +144,36 @@ fn numbers_that_are_no_symbols_are_an_error() {
         .dense(2)
         .build()
         .unwrap();
-    let data = Dataset::classes(vec![0.0, 1.0, 2.0, 3.0], 2, vec![0, 1]).unwrap();
-    let error = net.fit(&data, &config()).unwrap_err().to_string();
-    assert!(error.contains("below 3, got 3"), "{error}");
-    assert!(net.predict(Data::from(&data).inputs()).is_err());
+    let good = Dataset::classes(vec![0.0, 1.0, 2.0, 0.0], 2, vec![0, 1]).unwrap();
+    for (bad, got) in [(3.0, "3"), (0.5, "0.5"), (-1.0, "-1")] {
+        let before = net.parameters().to_vec();
+        let bad = Dataset::classes(vec![0.0, 1.0, 2.0, bad], 2, vec![0, 1]).unwrap();
+        let expected = format!("below 3, got {got} in row 1, column 1");
+        let mut epochs = 0;
+        let count = |_: &crate::EpochReport| {
+            epochs += 1;
+            std::ops::ControlFlow::Continue(())
+        };
+        let error = net.fit(&good, &config().validation(&bad).on_epoch(count));
+        let words = error.unwrap_err().to_string();
+        assert!(words.contains(&expected), "{words}");
+        assert_eq!(epochs, 0, "found before the first epoch");
+        let calls = [
+            net.fit(&bad, &config().batch_size(1).shuffle(false)).err(),
+            net.fit(&bad, &config().batch_size(1).loss_fn(|_| 0.0))
+                .err(),
+            net.evaluate(&bad).err(),
+            net.predict(Data::from(&bad).inputs()).err(),
+        ];
+        for (call, error) in calls.into_iter().enumerate() {
+            let words = error.expect("an error").to_string();
+            assert!(words.contains(&expected), "{call}: {words}");
+        }
+        let mut trainer = net.trainer(Sgd::new(0.1)).unwrap();
+        let error = trainer.step_data(&bad, &Team::solo());
+        assert!(error.unwrap_err().to_string().contains(&expected));
+        assert_eq!(net.parameters(), before);
+    }
 }
 
 #[test]

@@ -234,6 +234,48 @@ fn a_loss_of_ones_own_trains_like_one_built_in() {
     assert_ne!(own.parameters(), before);
 }
 
+/// Two batches an epoch, and no number from one of the calls of the loss.
+#[test]
+fn what_is_not_finite_costs_no_finished_epoch() {
+    let data = Dataset::values(vec![0.0, 1.0, 2.0, 3.0], 1, vec![1.0, 0.0, 3.0, 2.0], 1).unwrap();
+    let build = || {
+        let builder = Mlp::builder(1).dense(1).loss(Loss::MeanSquaredError);
+        builder.build().unwrap()
+    };
+    let plain = |batch: LossBatch<'_>| {
+        let mut gradient = batch.gradient;
+        for row in 0..batch.outputs.rows() {
+            *gradient.at_mut(row, 0) = 0.5 * *batch.outputs.at(row, 0) - 1.0;
+        }
+        1.0
+    };
+    fn settings<'a>() -> TrainConfig<'a> {
+        config()
+            .optimizer(Sgd::new(0.1))
+            .batch_size(2)
+            .max_epochs(9)
+    }
+    for bad_call in 1..=6usize {
+        let mut calls = 0;
+        let loss = |batch: LossBatch<'_>| {
+            calls += 1;
+            let loss = plain(batch);
+            if calls == bad_call { f32::NAN } else { loss }
+        };
+        let mut net = build();
+        let report = net.fit(&data, &settings().loss_fn(loss)).unwrap();
+        assert_eq!(report.stop_reason, StopReason::NonFinite);
+        let finished = (bad_call - 1) / 2;
+        assert_eq!(report.epochs, finished);
+        let mut other = build();
+        if finished > 0 {
+            let settings = settings().max_epochs(finished).loss_fn(plain);
+            other.fit(&data, &settings).unwrap();
+        }
+        assert_eq!(net.parameters(), other.parameters(), "call {bad_call}");
+    }
+}
+
 #[test]
 fn a_loss_of_ones_own_that_is_not_finite_changes_nothing() {
     let data = line();

@@ -3,7 +3,7 @@
 use super::{XOR, config, message, small, xor};
 use crate::{
     Adam, AdamW, Clip, Data, EarlyStopping, Loss, MatMut, MatRef, Mlp, Objective, ParamGroup,
-    ParameterKind, Rmsprop, Sgd,
+    ParameterKind, Rmsprop, Sgd, Team,
 };
 
 #[test]
@@ -209,8 +209,25 @@ fn data_that_do_not_fit_are_refused() {
             expected
         );
         assert_eq!(message(net.evaluate(data)), expected);
+        let mut trainer = net.trainer(Adam::new(0.1)).unwrap();
+        assert_eq!(message(trainer.step_data(data, &Team::solo())), expected);
+        let (x, targets) = (data.inputs(), data.targets());
+        assert_eq!(message(trainer.step(x, targets, &Team::solo())), expected);
+        let gradients = trainer.gradients_of(x, targets, &Team::solo());
+        assert_eq!(message(gradients), expected);
     }
     assert_eq!(net.parameters(), before);
+    // No probabilities.
+    let binary = Mlp::builder(2).dense(1).loss(Loss::BinaryCrossEntropy);
+    let mut net = binary.build().unwrap();
+    let targets = [0.0, 1.0, 1.5, 0.0];
+    let data = Data::values(x, MatRef::from_row_major(&targets, 4, 1).unwrap()).unwrap();
+    let mut trainer = net.trainer(Adam::new(0.1)).unwrap();
+    let expected = "targets for binary cross-entropy: expected probabilities, 0 to 1, \
+                    got 1.5 in row 2, column 0";
+    assert_eq!(message(trainer.step_data(data, &Team::solo())), expected);
+    let step = trainer.step(x, data.targets(), &Team::solo());
+    assert_eq!(message(step), expected);
 }
 
 #[test]
