@@ -109,6 +109,16 @@ impl Common {
         Ok(())
     }
 
+    /// An error where a precision is asked of a suite that does not choose one.
+    pub(crate) fn ensure_no_precision(&self, suite: &str) -> anyhow::Result<()> {
+        anyhow::ensure!(
+            self.precision.is_none(),
+            "--precision: {suite} does not choose one, expected none, got {}",
+            self.precision().name()
+        );
+        Ok(())
+    }
+
     /// How exact products have to be.
     pub(crate) fn precision(&self) -> Precision {
         self.precision.unwrap_or(Precision::Highest)

@@ -1,5 +1,7 @@
 //! A network to be timed, the batch it is given, and the check of what it makes of it.
 
+mod gradients;
+
 use anyhow::{Context, ensure};
 use kernels::{Activation, Isa, Kernels, MatRef, Targets, Team};
 use mlp::{Adam, Loss, Mlp, Optimizer, Sgd};
@@ -75,7 +77,7 @@ impl Batch {
         }
     }
 
-    /// The first row that is not what f64 makes of it, as a message.
+    /// The first output that is not what f64 makes of it, as a message.
     pub(crate) fn check_outputs(
         &self,
         net: &Mlp,

@@ -18,7 +18,8 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::path::Path;
 
-use anyhow::Context;
+use anyhow::{Context, bail, ensure};
+use serde_json::{Map, Value};
 
 use crate::args::ReportArgs;
 use crate::progress::{Progress, is_interrupted};
@@ -39,45 +40,70 @@ const PAGE: &str = "index.html";
 pub(crate) fn run(args: &ReportArgs) -> anyhow::Result<()> {
     fs::create_dir_all(&args.out)
         .with_context(|| format!("cannot make the directory {}", args.out.display()))?;
-    let (machine, lines) = match &args.from {
+    let (machine, lines, failed) = match &args.from {
         Some(record) => {
             let (machine, objects) = lines_of(record, &args.records)?;
-            (machine, objects.into_iter().map(Line).collect())
+            ensure!(
+                objects.iter().any(is_shown),
+                "{}: expected lines of what `report` measures, got none: nothing to draw",
+                record.display()
+            );
+            let lines = objects.into_iter().map(Line).collect();
+            (machine, lines, Vec::new())
         }
         None => {
             let machine = Machine::here();
-            let lines = measure(args, &machine)?;
-            (machine, lines)
+            let (lines, failed) = measure(args, &machine)?;
+            (machine, lines, failed)
         }
     };
     let page = args.out.join(PAGE);
-    write_report(&args.out, &page, &machine, &lines)?;
+    write_report(&args.out, &page, &machine, &lines, &failed)?;
     print_line(&page.display().to_string())?;
+    ensure!(
+        failed.is_empty(),
+        "the page is without what these should have said: {}",
+        failed.join("; ")
+    );
     Ok(())
 }
 
-/// Runs all suites; returns what they said until the last one, or until Ctrl-C.
-fn measure(args: &ReportArgs, machine: &Machine) -> anyhow::Result<Vec<Line>> {
+/// Runs all suites; returns what they said until the last one, or until Ctrl-C, and what those died of that
+/// did not end well.
+fn measure(args: &ReportArgs, machine: &Machine) -> anyhow::Result<(Vec<Line>, Vec<String>)> {
     let path = args.out.join(MEASURED);
+    // An earlier report stays until this one is measured.
+    let partial = path.with_extension("partial.jsonl");
     let mut file =
-        File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
+        File::create(&partial).with_context(|| format!("cannot write {}", partial.display()))?;
     writeln!(file, "{}", serde_json::to_string(machine)?)?;
     let cases = plan::cases(args);
     let progress = Progress::of("report", cases.len() as u64);
-    let mut lines = Vec::new();
+    let (mut lines, mut failed) = (Vec::new(), Vec::new());
     for case in cases {
         if is_interrupted() {
             break;
         }
         progress.show(&case.join(" "));
-        run_case(&case, |object| {
+        let ran = run_case(&case, |object| {
             writeln!(file, "{}", serde_json::to_string(&object)?)?;
             lines.push(Line(object));
             Ok(())
-        })?;
+        });
+        if let Err(error) = ran {
+            // What it said until then is shown, and so are the others.
+            failed.push(format!("{error:#}"));
+        }
         progress.advance(1);
     }
-    Ok(lines)
+    if let Some(first) = failed.first()
+        && lines.is_empty()
+    {
+        bail!("no suite said anything; the first error: {first}");
+    }
+    file.sync_all()?;
+    fs::rename(&partial, &path).with_context(|| format!("cannot write {}", path.display()))?;
+    Ok((lines, failed))
 }
 
 /// Writes the page, and each plot as SVG and PNG beside it.
@@ -86,12 +112,14 @@ fn write_report(
     page: &Path,
     machine: &Machine,
     lines: &[Line],
+    failed: &[String],
 ) -> anyhow::Result<()> {
     let save = |path: &Path, content: &[u8]| {
         fs::write(path, content).with_context(|| format!("cannot write {}", path.display()))
     };
-    let mut plots = Vec::new();
+    let (mut plots, mut drawn) = (Vec::new(), Vec::new());
     for figure in figures::figures(lines) {
+        drawn.push(figure.name);
         let svg = figure.draw()?;
         let file = |extension| directory.join(figure.name).with_extension(extension);
         save(&file("svg"), standalone(&svg[0]).as_bytes())?;
@@ -103,10 +131,20 @@ fn write_report(
             svg,
         });
     }
+    // Plots of an earlier report that this one has not.
+    for name in figures::NAMES.iter().filter(|name| !drawn.contains(name)) {
+        for extension in ["svg", "png"] {
+            let file = directory.join(name).with_extension(extension);
+            if file.exists() {
+                fs::remove_file(&file)
+                    .with_context(|| format!("cannot remove {}", file.display()))?;
+            }
+        }
+    }
     let content = Page {
         title: format!("What {} reaches", machine.cpu),
         facts: facts(machine, lines),
-        warnings: warnings(lines),
+        warnings: [died(failed), warnings(lines)].concat(),
         plots,
         tables: tables::tables(lines),
     };
@@ -151,6 +189,18 @@ fn facts(machine: &Machine, lines: &[Line]) -> Vec<(&'static str, String)> {
     facts
 }
 
+/// What to say of suites that did not end well.
+fn died(failed: &[String]) -> Vec<String> {
+    let words = |error: &String| format!("Missing or cut short: {error}.");
+    failed.iter().map(words).collect()
+}
+
+/// Whether a line is one of what `report` measures, and not of another kind of record.
+fn is_shown(line: &Map<String, Value>) -> bool {
+    let suite = line.get("suite").and_then(Value::as_str);
+    suite.is_some_and(|suite| !["peers", "compare", "loops", "machine"].contains(&suite))
+}
+
 fn warnings(lines: &[Line]) -> Vec<String> {
     let mut warnings = Vec::new();
     if is_interrupted() {
@@ -187,6 +237,16 @@ fn warnings(lines: &[Line]) -> Vec<String> {
 mod tests {
     use super::*;
     use crate::page::line::tests::line;
+
+    #[test]
+    fn a_suite_that_died_is_told_on_the_page() {
+        let words = died(&["vector ended with signal: 9".to_owned()]);
+        assert_eq!(
+            words,
+            ["Missing or cut short: vector ended with signal: 9."]
+        );
+        assert!(died(&[]).is_empty());
+    }
 
     #[test]
     fn a_machine_that_was_not_steady_is_told() {

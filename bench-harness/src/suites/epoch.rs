@@ -74,6 +74,7 @@ impl Epoch {
 
 /// Runs the suite.
 pub(crate) fn run(args: &EpochArgs) -> anyhow::Result<()> {
+    args.common.precision().set_process_wide();
     let networks = networks_named(&args.networks).filter(|networks| !networks.is_empty());
     let networks = networks.with_context(|| {
         format!(

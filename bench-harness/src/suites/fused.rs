@@ -130,6 +130,7 @@ impl Layer {
 /// Runs the suite.
 pub(crate) fn run(args: &CommonArgs) -> anyhow::Result<()> {
     args.common.ensure_one_thread("fused")?;
+    args.common.ensure_no_precision("fused")?;
     let kernels = args.common.kernels()?;
     let cases = SHAPES.map(|shape| ACTIVATIONS.map(|activation| (shape, activation)));
     for ((batch, outputs, inputs), activation) in each("fused", cases.concat()) {

@@ -101,7 +101,7 @@ pub(crate) struct Ours<'a> {
 
 impl<'a> Ours<'a> {
     /// Holds the outputs of the network against f64, and the loss of a first step against that of
-    /// these outputs.
+    /// these outputs; before that step, gradients and parameters of one with some of the rows.
     pub(crate) fn checked(
         net: &'a mut Mlp,
         network: &NetworkArgs,
@@ -125,7 +125,8 @@ impl<'a> Ours<'a> {
                 .check_outputs(&untrained, network, outputs)
                 .map_err(anyhow::Error::msg)?;
             let expected = batch.loss_f64(outputs);
-            if let Work::Step(_) = work {
+            if let Work::Step(optimizer) = work {
+                batch.check_step(&untrained, network, optimizer, team)?;
                 let loss = f64::from(ours.trainer.step(batch.x(), batch.targets(), team)?);
                 ensure!(
                     (loss - expected).abs() <= LOSS_TOLERANCE * expected,

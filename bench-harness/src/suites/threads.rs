@@ -33,6 +33,7 @@ struct Case {
 
 /// Runs the suite.
 pub(crate) fn run(args: &ThreadsArgs) -> anyhow::Result<()> {
+    args.common.precision().set_process_wide();
     let threads = with_team(args.common.threads, Team::threads);
     ensure!(
         threads > 1,

@@ -283,6 +283,11 @@ fn a_report_is_drawn_from_a_record() {
         "run --save small --records {directory} --budget-ms 1 -- gemm --suite squares --op nn"
     ));
     assert!(made.status.success(), "{made:?}");
+    // What an earlier report had and this one has not, and what it has.
+    std::fs::create_dir_all(format!("{directory}/out")).expect("a directory");
+    for name in ["latency.svg", "latency.png", "notes.svg"] {
+        std::fs::write(format!("{directory}/out/{name}"), "old").expect("a file");
+    }
     let drawn = run(&format!(
         "report --from small --records {directory} --out {directory}/out"
     ));
@@ -294,6 +299,18 @@ fn a_report_is_drawn_from_a_record() {
         let file = std::fs::metadata(format!("{directory}/out/{file}")).expect("a plot");
         assert!(file.len() > 1_000);
     }
+    let is_there = |name: &str| std::path::Path::new(&format!("{directory}/out/{name}")).exists();
+    assert!(!is_there("latency.svg") && !is_there("latency.png") && is_there("notes.svg"));
+    let machine = String::from_utf8(run("machine").stdout).expect("text");
+    std::fs::write(format!("{directory}/bare.jsonl"), machine).expect("a file");
+    let bare = run(&format!(
+        "report --from bare --records {directory} --out {directory}/bare"
+    ));
+    let errors = String::from_utf8_lossy(&bare.stderr);
+    assert!(
+        !bare.status.success() && errors.contains("nothing to draw"),
+        "{errors}"
+    );
 }
 
 #[test]

@@ -47,6 +47,8 @@ fn mistakes_are_named() {
         ("latency --layers 9000000,9000000 --steps 1", "GB of memory"),
         ("vector --threads 2", "one thread"),
         ("fused --threads 0", "one thread"),
+        ("vector --precision high", "expected none, got high"),
+        ("fused --precision medium", "expected none, got medium"),
         (
             "run --save x -- infer --layers 3,2 --budget-ms 1",
             "before `--`",

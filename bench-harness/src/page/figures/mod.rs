@@ -59,6 +59,19 @@ impl Figure {
     }
 }
 
+/// The names of all plots that there can be.
+pub(super) const NAMES: [&str; 9] = [
+    "roofline",
+    "roofline-vector",
+    "peers",
+    "threads",
+    "width",
+    "batch",
+    "time-over-width",
+    "complexity",
+    "latency",
+];
+
 /// All plots for which something was measured.
 pub(crate) fn figures(lines: &[Line]) -> Vec<Figure> {
     let chart = |name, caption: &str, chart: Chart| {
@@ -254,6 +267,7 @@ pub(super) mod tests {
                 assert!(svg.contains(figure.title()), "{}", figure.name);
             }
         }
+        assert!(names.iter().all(|name| NAMES.contains(name)), "{names:?}");
         assert!(super::figures(&[]).is_empty());
     }
 }

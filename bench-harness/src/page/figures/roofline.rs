@@ -27,7 +27,7 @@ pub(super) fn rooflines(lines: &[Line]) -> [Option<Figure>; 2] {
             "Each point is a product, m x n x k (nt in a forward pass, nn for a data gradient, tn for a \
              weight gradient), or a step of training. Bytes are counted once for each operand, \
              so what stays in a cache may lie above the line of the memory below it. A multiply-add is two \
-             operations.",
+             operations. Small points are the other products, which the table of products names.",
             [peaks(lines), tile_peaks(lines), bandwidths(lines)].concat(),
             lines.iter().filter_map(product).collect(),
         ),
@@ -36,7 +36,8 @@ pub(super) fn rooflines(lines: &[Line]) -> [Option<Figure>; 2] {
             "Roofline of vector operations, one thread",
             "Bytes are counted once for each operand. Operations are those of the formulas: a multiply-add \
              is two, an exponential as many as its polynomial takes, a comparison one. What is small lies \
-             in the first-level cache, what is large in memory.",
+             in the first-level cache, what is large in memory. Small points are the other sizes, which the \
+             table of vector operations names.",
             [peaks(lines), bandwidths(lines)].concat(),
             lines.iter().filter_map(vector).collect(),
         ),
@@ -48,8 +49,11 @@ fn roofline(
     title: &str,
     caption: &str,
     ceilings: Vec<Ceiling>,
-    reached: Vec<Reached>,
+    points: Vec<Point>,
 ) -> Option<Figure> {
+    let (named, others): (Vec<_>, Vec<_>) = points.into_iter().partition(|point| point.has_label);
+    let reached = |points: Vec<Point>| points.into_iter().map(|point| point.reached).collect();
+    let (reached, others): (Vec<_>, Vec<_>) = (reached(named), reached(others));
     let has_peak = ceilings
         .iter()
         .any(|ceiling| matches!(ceiling.bound, Bound::Rate(_)));
@@ -60,8 +64,15 @@ fn roofline(
             title: title.to_owned(),
             ceilings,
             reached,
+            others,
         }),
     })
+}
+
+/// A point of a roofline.
+struct Point {
+    reached: Reached,
+    has_label: bool,
 }
 
 /// The lines of the machine's sheet that are of one thread and of this kind, as ceilings.
@@ -103,8 +114,8 @@ fn bandwidths(lines: &[Line]) -> Vec<Ceiling> {
     })
 }
 
-/// The products that are shown in all three orientations, and the squares that are shown in one: more would
-/// lie upon each other.
+/// The products that have labels in all three orientations, and the squares that have them in one: more
+/// would lie upon each other.
 const SHAPES: [(usize, usize, usize); 5] = [
     (32, 128, 784),
     (128, 10, 256),
@@ -115,7 +126,7 @@ const SHAPES: [(usize, usize, usize); 5] = [
 const SQUARES: [usize; 2] = [64, 1024];
 
 /// A point among the products, if the line is of one.
-fn product(line: &Line) -> Option<Reached> {
+fn product(line: &Line) -> Option<Point> {
     if line.count("threads") > 1 {
         return None;
     }
@@ -123,14 +134,17 @@ fn product(line: &Line) -> Option<Reached> {
     if line.is_ours("gemm") {
         let shape @ (m, n, k) = (size("m"), size("n"), size("k"));
         let is_square = line.is("op", "nn") && m == n && n == k && SQUARES.contains(&m);
-        if !is_square && !SHAPES.contains(&shape) {
-            return None;
-        }
         let name = format!("{} {m}x{n}x{k}", line.text("op"));
-        reached(line, name, cost::product(m, n, k))
+        let has_label = is_square || SHAPES.contains(&shape);
+        reached(line, name, cost::product(m, n, k), has_label)
     } else if line.is_ours("train") && ["C", "E", "F"].contains(&line.text("network").as_str()) {
         let cost = cost::training_pass(&line.layers(), size("batch"));
-        reached(line, format!("step of {}", line.text("network")), cost)
+        reached(
+            line,
+            format!("step of {}", line.text("network")),
+            cost,
+            true,
+        )
     } else {
         None
     }
@@ -141,7 +155,7 @@ const SMALL: usize = 1 << 12;
 const LARGE: usize = 1 << 22;
 
 /// A point among the vector operations, if the line is of one.
-fn vector(line: &Line) -> Option<Reached> {
+fn vector(line: &Line) -> Option<Point> {
     if !line.is_ours("vector") {
         return None;
     }
@@ -154,8 +168,8 @@ fn vector(line: &Line) -> Option<Reached> {
         () if elements == LARGE => "large".to_owned(),
         () => format!("{rows}x{cols}"),
     };
-    // Of each operation two sizes, or one.
-    let is_shown = if op.starts_with("attention") {
+    // Of each operation two sizes have a label, or one.
+    let has_label = if op.starts_with("attention") {
         rows != 256
     } else if op.contains("norm") {
         rows == 4096
@@ -171,16 +185,19 @@ fn vector(line: &Line) -> Option<Reached> {
         bytes: line.number("bytes"),
     };
     let name = format!("{} {place}", op.replace('_', " "));
-    reached(line, name, cost).filter(|_| is_shown)
+    reached(line, name, cost, has_label)
 }
 
-fn reached(line: &Line, name: String, cost: Cost) -> Option<Reached> {
-    Some(Reached {
+fn reached(line: &Line, name: String, cost: Cost, has_label: bool) -> Option<Point> {
+    let reached = Reached {
         name,
         flop_per_byte: cost.flop / cost.bytes,
         gflop_per_s: cost.flop / line.number("median_ns"),
-    })
-    .filter(|reached| reached.gflop_per_s.is_finite() && reached.flop_per_byte.is_finite())
+    };
+    // Both axes are logarithmic: what takes no operations has no place on them.
+    let has_place = |value: f64| value.is_finite() && value > 0.0;
+    let is_on_it = has_place(reached.gflop_per_s) && has_place(reached.flop_per_byte);
+    is_on_it.then_some(Point { reached, has_label })
 }
 
 #[cfg(test)]
@@ -214,6 +231,7 @@ mod tests {
         lines.extend(
             [
                 r#"{"suite":"vector","op":"sgd","rows":1,"cols":4096,"bytes":49152,"median_ns":1000}"#,
+                r#"{"suite":"vector","op":"sgd","rows":1,"cols":65536,"bytes":786432,"median_ns":9000}"#,
                 r#"{"suite":"vector","op":"layer_norm_backward","rows":4096,"cols":512,"bytes":100,"median_ns":1000}"#,
                 r#"{"suite":"vector","op":"attention_backward","rows":64,"cols":128,"bytes":100,"flop":4000,"median_ns":1000}"#,
                 r#"{"suite":"vector","op":"elu","rows":1,"cols":4096,"bytes":100,"median_ns":1000}"#,
@@ -226,6 +244,8 @@ mod tests {
             other => panic!("no roofline: {other:?}"),
         });
         let names: Vec<_> = vectors.reached.iter().map(|r| r.name.as_str()).collect();
+        let others: Vec<_> = vectors.others.iter().map(|r| r.name.as_str()).collect();
+        assert_eq!(others, ["sgd 1x65536"]);
         // There is no count for ELU.
         let expected = [
             "sgd small",

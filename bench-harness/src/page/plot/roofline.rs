@@ -16,6 +16,9 @@ const KEY_LINE: i32 = 16;
 
 const RADIUS: i32 = 3;
 
+/// Radius of a point without a label.
+const SMALL_RADIUS: i32 = 2;
+
 /// Highest rate on the axis, as a multiple of the peak.
 const HEADROOM: f64 = 2.0;
 
@@ -51,7 +54,10 @@ pub(crate) struct Reached {
 pub(crate) struct Roofline {
     pub(crate) title: String,
     pub(crate) ceilings: Vec<Ceiling>,
+    /// Points with labels.
     pub(crate) reached: Vec<Reached>,
+    /// Points without, whose labels would lie upon each other.
+    pub(crate) others: Vec<Reached>,
 }
 
 impl Roofline {
@@ -65,8 +71,9 @@ impl Roofline {
     }
 
     fn axes(&self) -> (Axis, Axis) {
-        let x = self.reached.iter().map(|reached| reached.flop_per_byte);
-        let y = self.reached.iter().map(|reached| reached.gflop_per_s);
+        let all = || self.reached.iter().chain(&self.others);
+        let x = all().map(|reached| reached.flop_per_byte);
+        let y = all().map(|reached| reached.gflop_per_s);
         let (x_title, y_title) = ("flop per byte", "GFLOP/s");
         let x = Axis::over(x_title, Scale::Log, x);
         // Most points lie below the peak, side by side: their labels go above it.
@@ -149,11 +156,17 @@ impl Roofline {
             let (x, y) = frame.backend_coord(&(place(&x, a), place(&y, b)));
             (f64::from(x), f64::from(y))
         };
-        let points: Vec<_> = self
-            .reached
-            .iter()
-            .map(|reached| pixel((reached.flop_per_byte, reached.gflop_per_s)))
-            .collect();
+        let places = |reached: &[Reached]| -> Vec<_> {
+            let points = reached.iter();
+            points
+                .map(|reached| pixel((reached.flop_per_byte, reached.gflop_per_s)))
+                .collect()
+        };
+        let (points, others) = (places(&self.reached), places(&self.others));
+        for (x, y) in others {
+            let at = (x.round() as i32, y.round() as i32);
+            area.draw(&Circle::new(at, SMALL_RADIUS, MUTED.light.filled()))?;
+        }
         let lines: Vec<_> = lines
             .iter()
             .filter_map(|line| <[_; 2]>::try_from(line.points.as_slice()).ok())
@@ -244,7 +257,23 @@ mod tests {
                     gflop_per_s: 80.0 + f64::from(i),
                 })
                 .collect(),
+            others: vec![Reached {
+                name: "unnamed".to_owned(),
+                flop_per_byte: 0.01,
+                gflop_per_s: 1.0,
+            }],
         }
+    }
+
+    #[test]
+    fn what_has_no_label_has_a_point() {
+        let circles = |roofline: &Roofline| {
+            let svg = draw((960, 560), |area| roofline.draw(area)).expect("a plot");
+            assert!(!svg.contains("unnamed"), "{svg}");
+            svg.matches("<circle").count()
+        };
+        assert_eq!(circles(&roofline()), 21);
+        assert!(roofline().axes().0.low <= 0.01);
     }
 
     #[test]

@@ -84,6 +84,7 @@ struct Timed {
 
 /// Runs the suite.
 pub(crate) fn run(args: &ComplexityArgs) -> anyhow::Result<()> {
+    args.common.precision().set_process_wide();
     for growth in measure(args)? {
         if args.common.json {
             print_json(&Versioned::new("complexity", &growth))?;
@@ -298,6 +299,9 @@ impl Growth {
                 print_line(&format!("    -- operands no longer fit in {fits_in} --"))?;
             }
             fits_in = point.fits_in;
+            if let Some(beside) = &point.beside {
+                beside.warn(&format!("{} of {}", self.pass, point.network.title()))?;
+            }
             print_line(&format!(
                 "    {:<40} {:>9.3e} {} {:>9.3e} bytes {:>12.1} {unit} {:>8.1} {per} \
                  {:>6.1} GB/s  {}",

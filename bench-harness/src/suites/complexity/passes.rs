@@ -58,7 +58,7 @@ pub(super) struct Subject<'n> {
 }
 
 impl<'n> Subject<'n> {
-    /// Holds the outputs of the network against f64 and makes it ready.
+    /// Holds the outputs of the network, its gradients and an update against f64 and makes it ready.
     pub(super) fn new(
         net: &'n mut Mlp,
         batch: &'n Batch,
@@ -68,6 +68,7 @@ impl<'n> Subject<'n> {
         batch
             .check_outputs(net, args, MatRef::from(&outputs))
             .map_err(anyhow::Error::msg)?;
+        batch.check_step(net, args, OptimizerName::Sgd, &Team::solo())?;
         let mut output_gradient = uniform(args.batch * net.outputs(), 3);
         output_gradient.iter_mut().for_each(|g| *g *= GRADIENT);
         Ok(Self {

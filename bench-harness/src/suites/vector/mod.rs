@@ -128,6 +128,7 @@ struct Figures {
 /// Runs the suite.
 pub(crate) fn run(args: &CommonArgs) -> anyhow::Result<()> {
     args.common.ensure_one_thread("vector")?;
+    args.common.ensure_no_precision("vector")?;
     let kernels = args.common.kernels()?;
     for make in each("vector", operations()) {
         let mut operation = make(kernels)?;
