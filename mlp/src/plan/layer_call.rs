@@ -143,7 +143,9 @@ impl LayerCall {
     /// Floating-point operations. Of a normalisation for each element: 1 for the mean, 3 for the
     /// variance, 3 for the result; backward 2 for xhat, 3 for dgamma and dbeta, 5 for dx. Of softmax: the
     /// largest, an exponential, the sum and a factor; backward the sum of two and two. Of attention: two
-    /// products of `T x T x width` forward and five backward, whatever a mask leaves out.
+    /// products of `T x T x width` forward and five backward; causal, of the `T (T + 1) / 2` pairs of rows of
+    /// which one sees the other, though a kernel may take whole blocks of them.
+    /// Padding, which only the samples tell, is counted as if it were seen.
     pub(super) fn flop(&self) -> u64 {
         let elements = self.main().len() as u64;
         match self {
@@ -157,8 +159,8 @@ impl LayerCall {
                     5 * elements
                 }
             }
-            Self::Attention { over, y, .. } => 4 * elements * over.steps(y),
-            Self::AttentionGradient { over, y, .. } => 10 * elements * over.steps(y),
+            Self::Attention { over, y, .. } => 4 * y.cols as u64 * over.pairs(y),
+            Self::AttentionGradient { over, y, .. } => 10 * y.cols as u64 * over.pairs(y),
             Self::Embedding { .. } => elements,
             Self::EmbeddingGradient { .. } => 2 * elements,
         }
@@ -205,8 +207,13 @@ impl LayerCall {
 }
 
 impl Heads {
-    /// Rows of a sequence.
-    fn steps(&self, y: &Region) -> u64 {
-        (y.rows / self.batch.max(1)) as u64
+    /// Pairs of rows of all sequences of which the first sees the second.
+    fn pairs(&self, y: &Region) -> u64 {
+        let steps = (y.rows / self.batch.max(1)) as u64;
+        let seen = match self.over.causal {
+            true => steps * (steps + 1) / 2,
+            false => steps * steps,
+        };
+        self.batch as u64 * seen
     }
 }
