@@ -9,7 +9,8 @@
 //!
 //! A causal one hides from each row the rows behind it; what a sample is filled up with at its end is
 //! hidden from all. A. Vaswani et al., 2017, "Attention is all you
-//! need"; PyTorch's `MultiheadAttention`.
+//! need"; PyTorch's `MultiheadAttention`, whose names the parameters have: `in_proj_weight`, `in_proj_bias`,
+//! `out_proj.weight`, `out_proj.bias`.
 
 use kernels::Activation;
 
@@ -35,7 +36,8 @@ pub(crate) fn forward(
     }
     let identity = Activation::Identity;
     let inner = width.saturating_mul(PROJECTIONS);
-    let into = Linear::new(graph, &format!("{name}.in_proj"), x, inner, identity);
+    let names = ["weight", "bias"].map(|what| format!("{name}.in_proj_{what}"));
+    let into = Linear::named(graph, names, x, inner, identity);
     let qkv = into.forward(graph, x);
     let shape = Shape { rows, width: heads };
     let lse = graph.forward_shaped(Op::Statistics { x: qkv }, shape, |_, _, _| ());

@@ -34,8 +34,20 @@ impl Linear {
         width: usize,
         activation: Activation,
     ) -> Self {
-        let mut linear = Self::without_bias(graph, name, x, width, activation);
-        let (bias, zeros) = (format!("{name}.bias"), Initial::Constant(0.0));
+        let names = ["weight", "bias"].map(|what| format!("{name}.{what}"));
+        Self::named(graph, names, x, width, activation)
+    }
+
+    /// The same, with names for weight and bias.
+    pub(crate) fn named(
+        graph: &mut Graph,
+        [weight, bias]: [String; 2],
+        x: NodeId,
+        width: usize,
+        activation: Activation,
+    ) -> Self {
+        let mut linear = Self::of_weight(graph, weight, x, width, activation);
+        let zeros = Initial::Constant(0.0);
         linear.bias = Some(graph.parameter(bias, ParameterKind::Bias, 1, width, zeros));
         linear
     }
@@ -48,8 +60,18 @@ impl Linear {
         width: usize,
         activation: Activation,
     ) -> Self {
+        Self::of_weight(graph, format!("{name}.weight"), x, width, activation)
+    }
+
+    fn of_weight(
+        graph: &mut Graph,
+        weight: String,
+        x: NodeId,
+        width: usize,
+        activation: Activation,
+    ) -> Self {
         let fan_in = graph.node(x).shape.width;
-        let (weight, drawn) = (format!("{name}.weight"), Initial::Drawn { activation });
+        let drawn = Initial::Drawn { activation };
         Self {
             weight: graph.parameter(weight, ParameterKind::Weight, width, fan_in, drawn),
             bias: None,

@@ -141,6 +141,24 @@ fn tensors_have_the_names_and_shapes_of_torch_sequential() {
 }
 
 #[test]
+fn weights_of_attention_have_the_names_of_torch() {
+    let net = Mlp::builder(6).rows(3).attention(2).rows(1).dense(2);
+    let net = net.build().unwrap();
+    let layout = net.network.graph.parameters();
+    let shapes = layout.iter().map(|p| (p.name.as_str(), p.rows, p.cols));
+    // As `state_dict` of a module whose layer 1 is `MultiheadAttention(2, 2)`, before the last layer.
+    assert_eq!(
+        shapes.take(4).collect::<Vec<_>>(),
+        [
+            ("1.in_proj_weight", 6, 2),
+            ("1.in_proj_bias", 1, 6),
+            ("1.out_proj.weight", 2, 2),
+            ("1.out_proj.bias", 1, 2),
+        ]
+    );
+}
+
+#[test]
 fn a_training_resumed_from_a_file_ends_in_the_same_bits() {
     let data = spiral(120);
     let optimizers: [Optimizer; 5] = [
