@@ -95,6 +95,46 @@ fn batch_norm_goes_into_the_layer_in_front_of_it() {
     }
 }
 
+/// `y = W_2 (gamma (W_1 x + b_1 - mean) / sqrt(var + eps) + beta) + b_2` in f64, from the values before.
+#[test]
+fn a_folded_network_gives_what_the_formula_gives() {
+    let data = points(100);
+    let net = Mlp::builder(3).dense(6).batch_norm().dense(2).seed(5);
+    let mut net = net.build().unwrap();
+    net.fit(&data, &config()).unwrap();
+    let folded = net.fold_batch_norm().unwrap();
+    assert_eq!(folded.spec().layers.len(), 2);
+    let got = folded.forward(data.inputs()).unwrap();
+    let layout = net.network.graph.parameters();
+    let all: Vec<_> = layout.iter().cloned().chain(layout.buffers()).collect();
+    let value = |name: &str, index: usize| {
+        let found = all.iter().find(|parameter| parameter.name == name);
+        let range = found.expect("a parameter of this name").range();
+        f64::from(net.network.parameters[range][index])
+    };
+    for i in 0..data.n_samples() {
+        for j in 0..2 {
+            let (mut y, mut terms) = (value("2.bias", j), value("2.bias", j).abs());
+            for h in 0..6 {
+                let g = value("1.weight", h) / (value("1.running_var", h) + 1e-5).sqrt();
+                let out = value("2.weight", j * 6 + h);
+                let shift = [value("0.bias", h) * g, -value("1.running_mean", h) * g];
+                let x = (0..3).map(|c| f64::from(*data.inputs().at(i, c)));
+                let products = x
+                    .enumerate()
+                    .map(|(c, x)| g * value("0.weight", h * 3 + c) * x);
+                for term in products.chain(shift).chain([value("1.bias", h)]) {
+                    y += out * term;
+                    terms += (out * term).abs();
+                }
+            }
+            // Weights and biases are rounded once more, sums of 3 and 6 terms as often: far below 16 u.
+            let error = (f64::from(*got.view().at(i, j)) - y).abs();
+            assert!(error <= 1e-6 * terms, "{i}, {j}: {error} of {terms}");
+        }
+    }
+}
+
 #[test]
 fn misuse_is_an_error_by_name() {
     let refused = |builder: crate::MlpBuilder| builder.build().unwrap_err().to_string();
