@@ -15,6 +15,21 @@
 //! with `g^2 = 2 / (1 + a^2)` before the ReLU family, 1 before all else, and `a` the negative slope of
 //! the activation: 0, unless it is leaky ReLU.
 //!
+//! Gains, the factors on `s` for what an activation does to the size of a signal:
+//!
+//! | before | gain here | gain of PyTorch's `calculate_gain` |
+//! |---|---|---|
+//! | ReLU | `sqrt 2` in He and orthogonal | `sqrt 2`: half of the values become 0 |
+//! | leaky ReLU | `sqrt(2 / (1 + a^2))` in He and orthogonal | the same |
+//! | tanh | 1 | 5/3, for a signal that has shrunk in many layers |
+//! | sigmoid, identity, softmax | 1 | 1 |
+//! | GELU, SiLU, ELU, softplus | 1 | none |
+//!
+//! Xavier and LeCun have the gain 1 before everything, as their authors have it; that of tanh is exact at
+//! the origin, where its slope is 1. Another gain is a factor on weights that were drawn
+//! ([`Mlp::set_parameters`](crate::Mlp::set_parameters)), or on those of [`Init::fill`]: an example stands
+//! there.
+//!
 //! X. Glorot and Y. Bengio, 2010, "Understanding the difficulty of training deep feedforward neural
 //! networks", equations 12 and 16, with gain 1 for every activation. K. He, X. Zhang, S. Ren and
 //! J. Sun, 2015, "Delving deep into rectifiers", equations 10 and 15. Y. LeCun et al., 1998, "Efficient
@@ -116,12 +131,18 @@ impl Init {
     /// The same arguments give the same weights, and no layer's weights depend on another's.
     ///
     /// ```
-    /// use mlp::{Activation, Fan, Init};
+    /// use mlp::{Activation, Fan, Init, Mlp};
     ///
     /// let fan = Fan { fan_in: 3, fan_out: 2, activation: Activation::Relu };
     /// let mut weights = [0.0; 6];
     /// Init::HeNormal.fill(fan, 42, 0, &mut weights)?;
     /// assert!(weights.iter().all(|&w| w != 0.0));
+    ///
+    /// // A network whose weights have PyTorch's gain for tanh; its biases are 0.
+    /// let net = Mlp::builder(8).dense(16).tanh().dense(16).tanh().dense(3);
+    /// let mut net = net.init(Init::XavierNormal).build()?;
+    /// let wider: Vec<f32> = net.parameters().iter().map(|w| 5.0 / 3.0 * w).collect();
+    /// net.set_parameters(&wider)?;
     /// # Ok::<(), mlp::MlpError>(())
     /// ```
     ///

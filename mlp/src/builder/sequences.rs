@@ -20,6 +20,12 @@ impl<S> Builder<S> {
     /// ```
     ///
     /// [`build`](crate::MlpBuilder::build) refuses a number that does not divide that of the values.
+    ///
+    /// # Shapes
+    /// x: batch x (rows width) or its rows; y: (batch rows) x width
+    ///
+    /// # Complexity
+    /// None: the same values in other rows.
     pub fn rows(self, rows: usize) -> Self {
         self.layer(LayerSpec::Rows { rows })
     }
@@ -44,6 +50,12 @@ impl<S> Builder<S> {
     /// # assert_eq!(y.rows(), 2);
     /// # Ok::<(), mlp::MlpError>(())
     /// ```
+    ///
+    /// # Shapes
+    /// x: batch x (rows width), as it is
+    ///
+    /// # Complexity
+    /// A look at the values of each sample from its end, up to the first that is no padding, for each attention.
     pub fn padding(self, value: f32) -> Self {
         self.layer(LayerSpec::Padding { value })
     }
@@ -62,6 +74,12 @@ impl<S> Builder<S> {
     /// assert!(net.forward(MatRef::from_row_major(&[0., 10., 4.], 1, 3)?).is_err());
     /// # Ok::<(), mlp::MlpError>(())
     /// ```
+    ///
+    /// # Shapes
+    /// x: batch x T; table: symbols x width; positions: T x width; y: (batch T) x width
+    ///
+    /// # Complexity
+    /// An addition for each element of y forward, two backward.
     pub fn embedding(self, symbols: usize, width: usize) -> Self {
         self.layer(LayerSpec::Embedding { symbols, width })
     }
@@ -76,6 +94,13 @@ impl<S> Builder<S> {
     /// let net = Mlp::builder(6 * 8).rows(6).attention(2).rows(1).dense(3).build()?;
     /// # Ok::<(), mlp::MlpError>(())
     /// ```
+    ///
+    /// # Shapes
+    /// x, y: (batch T) x width; weights: 3 width x width and width x width; biases: 3 width and width
+    ///
+    /// # Complexity
+    /// That of dense layers from width to 3 width and from width to width, and for each sample `4 T^2 width` flop
+    /// forward and `10 T^2 width` backward.
     pub fn attention(self, heads: usize) -> Self {
         let causal = false;
         self.layer(LayerSpec::Attention { heads, causal })
@@ -92,6 +117,9 @@ impl<S> Builder<S> {
     /// assert_eq!(net.outputs(), 6);
     /// # Ok::<(), mlp::MlpError>(())
     /// ```
+    ///
+    /// # Complexity
+    /// That of [`Builder::attention`], with `T (T + 1) / 2` in the place of `T^2`.
     pub fn causal_attention(self, heads: usize) -> Self {
         let causal = true;
         self.layer(LayerSpec::Attention { heads, causal })
@@ -113,6 +141,12 @@ impl<S> Builder<S> {
     ///     .build()?;
     /// # Ok::<(), mlp::MlpError>(())
     /// ```
+    ///
+    /// # Shapes
+    /// x, y, z: (batch T) x width; W_1: hidden x width; W_2: width x hidden
+    ///
+    /// # Complexity
+    /// That of [`Builder::attention`], of two dense layers and of two [`Builder::layer_norm`].
     pub fn transformer(self, heads: usize, hidden: usize) -> Self {
         self.transformer_block(TransformerBlock::new(heads, hidden))
     }
