@@ -135,7 +135,8 @@ impl Label {
 }
 
 /// Places a label of each size beside its point, inside `frame`, and off the lines where there is room
-/// elsewhere. A label for which there is no room at all is left out.
+/// elsewhere. Points beyond the sizes have no label, and are kept free. A label for which there is no room at all
+/// is left out.
 pub(crate) fn place(
     points: &[(f64, f64)],
     sizes: &[(f64, f64)],

@@ -163,7 +163,7 @@ impl Roofline {
                 .collect()
         };
         let (points, others) = (places(&self.reached), places(&self.others));
-        for (x, y) in others {
+        for (x, y) in &others {
             let at = (x.round() as i32, y.round() as i32);
             area.draw(&Circle::new(at, SMALL_RADIUS, MUTED.light.filled()))?;
         }
@@ -184,7 +184,7 @@ impl Roofline {
                 }
             })
             .collect();
-        draw_points(area, &points, &texts, &lines, inside)?;
+        draw_points(area, [&points, &others], &texts, &lines, inside)?;
         if is_narrow {
             self.draw_key(&below, columns)?;
         }
@@ -204,10 +204,10 @@ impl Roofline {
     }
 }
 
-/// Draws the points and their names, in pixels of the whole plot.
+/// Draws the points and their names, in pixels of the whole plot, beside those that are there and have none.
 fn draw_points(
     area: &Area<'_>,
-    points: &[(f64, f64)],
+    [points, others]: [&[(f64, f64)]; 2],
     texts: &[String],
     lines: &[[(f64, f64); 2]],
     inside: Rect,
@@ -217,7 +217,8 @@ fn draw_points(
         .iter()
         .map(|text| (width(text, LABEL), LABEL + 3.0))
         .collect();
-    for label in place(points, &sizes, f64::from(RADIUS), lines, inside) {
+    let all = [points, others].concat();
+    for label in place(&all, &sizes, f64::from(RADIUS), lines, inside) {
         if let Some(leader) = label.leader {
             let line = leader.map(pixel);
             area.draw(&PathElement::new(line, MUTED.light.stroke_width(1)))?;
